@@ -1,0 +1,30 @@
+default_scope = 'mmpretrain'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+
+custom_hooks = [
+    dict(type='viewplug.EpochSeedHook'),  # exact resume, and other crops in each epoch
+    dict(type='viewplug.RepresentationHealthHook'),
+    dict(type='viewplug.ViewGalleryHook'),
+    dict(type='viewplug.CorruptImageHook'),
+]
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+
+vis_backends = [dict(type='LocalVisBackend')]  # add dict(type='TensorboardVisBackend') or 'WandbVisBackend'
+visualizer = dict(type='Visualizer', vis_backends=vis_backends)
+log_processor = dict(window_size=50)
+log_level = 'INFO'
+load_from = None
+resume = False
+randomness = dict(seed=0)

@@ -1,0 +1,136 @@
+"""QueueHead: a first-in-first-out queue, and the loss against it."""
+
+from collections import deque
+
+import pytest
+import torch
+from mmengine.dist import get_rank
+from processes import in_processes
+
+from viewplug.heads import QueueHead
+
+LOSS = dict(type='InfoNCELoss', temperature=0.2)
+
+
+def unit(*shape) -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
+
+
+def oldest_first(head: QueueHead) -> torch.Tensor:
+    return torch.roll(head.queue, -int(head.pointer), dims=0)
+
+
+def test_a_new_queue_holds_unit_vectors():
+    head = QueueHead(LOSS, queue_len=50, feat_dim=6)
+    assert torch.allclose(head.queue.norm(dim=1), torch.ones(50))
+    assert head.queue.dtype == torch.float32 and head.pointer == 0
+
+
+@pytest.mark.parametrize('batches', [(3, 3, 3, 3), (5, 2, 4), (7, 7), (1,) * 9, (10, 3), (3, 20, 5), (4, 14)])
+def test_the_queue_holds_the_newest_keys_for_any_batch(batches):
+    head = QueueHead(LOSS, queue_len=7, feat_dim=4)
+    expected = deque(head.queue.clone(), maxlen=7)
+    for number in batches:
+        keys = unit(number, 4)
+        expected.extend(keys)
+        head.update([keys])
+        head.flush()
+        assert torch.equal(oldest_first(head), torch.stack(list(expected)))
+
+
+def test_the_keys_of_every_target_view_enter():
+    head = QueueHead(LOSS, queue_len=7, feat_dim=4)
+    a, b = unit(2, 4), unit(2, 4)
+    head.update([a, b])
+    head.flush()
+    assert torch.equal(head.queue[:4], torch.cat([a, b]))
+
+
+def test_a_step_contrasts_with_the_keys_of_earlier_steps_only():
+    head = QueueHead(LOSS, queue_len=7, feat_dim=4)
+    queue = head.queue.clone()
+    for _ in range(4):
+        online, target = unit(3, 4).requires_grad_(), unit(3, 4)
+        loss = head.loss(online, target)['loss']
+        head.update([target])
+        loss.backward()
+        logits = torch.cat([(online * target).sum(1, keepdim=True), online @ queue.t()], dim=1) / 0.2
+        expected = torch.nn.functional.cross_entropy(logits, torch.zeros(3, dtype=torch.long))
+        (gradient,) = torch.autograd.grad(expected, online)
+        assert torch.allclose(loss, expected, atol=1e-6) and torch.allclose(online.grad, gradient, atol=1e-6)
+        queue = torch.cat([queue, target])[-7:]
+
+
+def test_a_checkpoint_holds_the_keys_of_the_step_before_it():
+    head = QueueHead(LOSS, queue_len=7, feat_dim=4)
+    keys = unit(3, 4)
+    head.update([keys])
+    saved = {name: value.clone() for name, value in head.state_dict().items()}
+    assert torch.equal(saved['queue'][:3], keys) and saved['pointer'] == 3
+    head.flush()
+    assert torch.equal(head.queue, saved['queue']) and head.pointer == 3
+
+
+def test_loading_forgets_the_keys_that_waited():
+    head, other = QueueHead(LOSS, queue_len=7, feat_dim=4), QueueHead(LOSS, queue_len=7, feat_dim=4)
+    head.update([unit(3, 4)])
+    head.load_state_dict(other.state_dict())
+    head.flush()
+    assert torch.equal(head.queue, other.queue) and head.pointer == 0
+
+
+def test_no_step_copies_the_queue():
+    head = QueueHead(LOSS, queue_len=64, feat_dim=4)
+    place = head.queue.data_ptr()
+    for _ in range(3):
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=saved: kept.append(t) or t, lambda t: t):
+            loss = head.loss(unit(3, 4).requires_grad_(), unit(3, 4))['loss']
+        as_large = [t for t in saved if t.untyped_storage().nbytes() >= head.queue.untyped_storage().nbytes()]
+        assert {t.data_ptr() for t in as_large} == {place}  # 3 x 64 similarities are smaller than the 64 x 4 queue
+        loss.backward()
+        head.update([unit(3, 4)])
+        head.flush()
+        assert head.queue.data_ptr() == place
+
+
+def test_bf16_embeddings_are_compared_and_stored_in_float32():
+    head = QueueHead(LOSS, queue_len=8, feat_dim=4)
+    online, target = unit(2, 4).bfloat16(), unit(2, 4).bfloat16()
+    expected = head.loss(online.float(), target.float())['loss']
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        loss = head.loss(online, target)['loss']
+        head.update([target])
+        head.flush()
+    assert loss.dtype == torch.float32 and torch.equal(loss, expected)
+    assert head.queue.dtype == torch.float32 and torch.equal(head.queue[:2], target.float())
+
+
+def enqueue_on_a_rank(batches):
+    torch.manual_seed(1)
+    head = QueueHead(LOSS, queue_len=7, feat_dim=4)
+    for everyone in batches:
+        head.update([everyone.chunk(2)[get_rank()]])
+    return {name: value.clone() for name, value in head.state_dict().items()}
+
+
+def test_two_processes_enqueue_what_one_would_in_the_order_of_their_ranks(tmp_path):
+    batches = [unit(4, 4), unit(6, 4), unit(2, 4)]
+    torch.manual_seed(1)
+    alone = QueueHead(LOSS, queue_len=7, feat_dim=4)
+    for everyone in batches:
+        alone.update([everyone])
+    expected = alone.state_dict()
+    for state in in_processes(enqueue_on_a_rank, tmp_path, batches):
+        assert torch.equal(state['queue'], expected['queue']) and state['pointer'] == expected['pointer']
+
+
+def test_embeddings_of_another_length_are_refused_with_the_length_to_set():
+    with pytest.raises(ValueError, match=r'feat_dim=128.*length 324.*feat_dim=324'):
+        QueueHead(LOSS, queue_len=8, feat_dim=128).loss(unit(2, 324), unit(2, 324))
+
+
+@pytest.mark.parametrize('name', ['queue_len', 'feat_dim'])
+def test_an_empty_queue_is_refused_by_name(name):
+    with pytest.raises(ValueError, match=f'{name} must be at least 1, got 0'):
+        QueueHead(LOSS, **{name: 0})

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toy_siamese import MEAN, STD, ToyImages, loader, log_text, make_runner
+
+from viewplug.hooks import ViewGalleryHook
+from viewplug.visualization.gallery import TITLE_HEIGHT, denormalise, draw_views
+
+MEAN_T, STD_T = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+
+
+def normal(pixels):
+    return (pixels.float() - MEAN_T) / STD_T
+
+
+def channels(view, step):
+    return view if step == 1 else view.flip(1)
+
+
+def test_denormalised_pixels_are_the_originals_in_either_range():
+    pixels = torch.randint(256, (2, 3, 4, 4))
+    assert torch.allclose(denormalise(normal(pixels), MEAN_T, STD_T) * 255, pixels.float(), atol=1e-3)
+    mean, std = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
+    unit = torch.rand(2, 3, 4, 4)
+    images = (unit - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    assert torch.allclose(denormalise(images, mean, std), unit, atol=1e-6)
+    stretched = denormalise(unit * 7 - 3)
+    assert stretched.min() == 0 and stretched.max() == 1
+    assert denormalise(torch.full((1, 3, 2, 2), 99.0), MEAN_T, STD_T).max() == 1
+
+
+def test_cells_hold_row_images_and_column_views_in_rgb():
+    red, blue = torch.zeros(2, 3, 64, 64), torch.zeros(2, 3, 32, 32)
+    red[:, 0], blue[:, 2] = 255, 255
+    for order in ('rgb', 'bgr'):
+        step = 1 if order == 'rgb' else -1
+        mean, std = MEAN[::step], STD[::step]
+        views = [channels(view, step) for view in (red, blue)]
+        views = [(view - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1) for view in views]
+        sheet = np.asarray(draw_views(views, mean, std, order))
+        assert sheet.shape == (TITLE_HEIGHT + 2 + 2 * 66, 2 * 68, 3)
+        for row in (0, 1):
+            y = TITLE_HEIGHT + 2 + 66 * row + 32
+            assert sheet[y, 2 + 32].tolist() == [255, 0, 0]
+            assert sheet[y, 68 + 2 + 32].tolist() == [0, 0, 255]
+
+
+def test_what_is_no_image_is_refused():
+    with pytest.raises(ValueError, match='views must be tensors'):
+        draw_views([torch.zeros(2, 5)])
+    with pytest.raises(ValueError, match="channel_order.*'hsv'"):
+        ViewGalleryHook(channel_order='hsv')
+    with pytest.raises(ValueError, match='num_images.*0'):
+        ViewGalleryHook(0)
+
+
+def test_the_first_batch_is_drawn_once_as_the_network_sees_it(tmp_path):
+    seen = []
+
+    def remember(module, inputs, output):
+        seen.append([view.clone() for view in output['inputs']])
+
+    runner = make_runner(
+        tmp_path,
+        [dict(type='viewplug.ViewGalleryHook', num_images=3)],
+        train=loader(ToyImages(views=3, sizes=(64, 64, 32)), shuffle=True),
+    )
+    runner.model.data_preprocessor.register_forward_hook(remember)
+    runner.train()
+    (path,) = (tmp_path / 'vis_views').iterdir()
+    assert path.name == 'epoch_0.png' and str(path) in log_text(tmp_path)
+    sheet = np.asarray(Image.open(path))
+    assert sheet.shape == (TITLE_HEIGHT + 2 + 3 * 66, 3 * 68, 3)
+    cell = sheet[TITLE_HEIGHT + 2 + 66 :, 68 + 2 :][:64, :64]  # image 1, view 1
+    expected = (seen[0][1][1] * STD_T + MEAN_T).permute(1, 2, 0).round().numpy()
+    assert np.abs(cell - expected).max() <= 1
+    assert len(list(tmp_path.glob('*/vis_data/vis_image/vis_views_0.png'))) == 1
+    assert len(runner.model.data_preprocessor._forward_hooks) == 1
+
+
+def test_an_interval_draws_every_so_many_epochs(tmp_path):
+    make_runner(tmp_path, [dict(type='viewplug.ViewGalleryHook', interval=2)], epochs=4).train()
+    assert sorted(path.name for path in (tmp_path / 'vis_views').iterdir()) == ['epoch_0.png', 'epoch_2.png']

@@ -1,0 +1,185 @@
+import os
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from mmengine.hooks import Hook
+from torch.utils.data import DataLoader
+from toy_siamese import ToyImages, ToySiamese, collate, loader, log_text, make_runner, scalars
+
+from viewplug.evaluation.features import extract_features, gather_shares, share
+from viewplug.evaluation.knn import evaluate_knn
+from viewplug.hooks import KNNHook
+from viewplug.hooks.knn import describe_curve
+
+
+def knn_hook(**kwargs):
+    bank, val = loader(ToyImages(10, views=1), batch_size=4), loader(ToyImages(8, views=1), batch_size=3)
+    return dict(type='viewplug.KNNHook', **{**dict(train_dataloader=bank, val_dataloader=val, k=(3, 1)), **kwargs})
+
+
+def hook_of(runner):
+    return next(hook for hook in runner.hooks if isinstance(hook, KNNHook))
+
+
+class Losses(Hook):
+    """The loss and the training modes of each step, to the last bit."""
+
+    def __init__(self):
+        self.seen = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        model = runner.model.module if hasattr(runner.model, 'module') else runner.model
+        modes = [module.training for module in model.modules()]
+        self.seen.append((float(outputs['loss']), random.random(), np.random.rand(), tuple(modes)))
+
+
+def test_curve_has_the_untrained_network_and_every_epoch_and_is_logged_everywhere(tmp_path):
+    runner = make_runner(tmp_path, [knn_hook()])
+    runner.train()
+    curve = hook_of(runner).curve
+    assert [step for step, _ in curve] == [0, 1, 2]
+    logged = [line for line in scalars(tmp_path) if 'knn/top1_k3' in line]
+    assert [(line['step'], line['knn/top1_k3']) for line in logged] == curve
+    assert all('knn/top1_k1' in line for line in logged)
+    assert runner.message_hub.get_scalar('val/knn_top1').data[0].tolist() == [value for _, value in curve]
+    line = (
+        f'kNN top-1 (k=3): {curve[0][1]:.1f} (untrained) -> {curve[1][1]:.1f} (epoch 1) -> {curve[2][1]:.1f} (epoch 2)'
+    )
+    assert line in log_text(tmp_path)
+    assert f'{curve[2][1] - curve[0][1]:+.1f} points' in log_text(tmp_path)
+    direct = evaluate_knn(runner.model, *hook_of(runner)._loaders, k=3)
+    assert direct[3] == curve[-1][1]
+
+
+def test_training_is_equal_to_the_bit_with_and_without_the_hook(tmp_path):
+    runs = []
+    for name, hooks in (('without', []), ('with', [knn_hook()])):
+        losses = Losses()
+        make_runner(tmp_path / name, [*hooks, losses]).train()
+        runs.append(losses.seen)
+    assert runs[0] == runs[1] and len(runs[0]) == 4
+
+
+def test_interval_counts_epochs_or_iterations_and_the_end_always_counts(tmp_path):
+    runner = make_runner(tmp_path / 'epochs', [knn_hook(interval=2, at_start=False)], epochs=3)
+    runner.train()
+    assert [step for step, _ in hook_of(runner).curve] == [2, 3]
+    runner = make_runner(
+        tmp_path / 'iters', [knn_hook(interval=2, by_epoch=False)], train_cfg=dict(by_epoch=False, max_iters=2)
+    )
+    runner.train()
+    assert [step for step, _ in hook_of(runner).curve] == [0, 2]
+
+
+def test_a_resumed_run_continues_the_curve_without_a_second_start(tmp_path):
+    first = make_runner(tmp_path, [knn_hook()], epochs=1)
+    first.train()
+    resumed = make_runner(tmp_path / 'b', [knn_hook()], load_from=str(tmp_path / 'epoch_1.pth'), resume=True)
+    resumed.train()
+    assert [step for step, _ in hook_of(resumed).curve] == [0, 1, 2]
+    assert hook_of(resumed).curve[:2] == hook_of(first).curve
+    assert '(untrained) ->' in log_text(tmp_path / 'b')
+    loaded = make_runner(tmp_path / 'c', [knn_hook()], load_from=str(tmp_path / 'epoch_1.pth'))
+    loaded.train()
+    assert [step for step, _ in hook_of(loaded).curve] == [0, 1, 2]
+    assert '(loaded weights) ->' in log_text(tmp_path / 'c')
+
+
+def test_a_run_that_stops_early_is_evaluated_at_its_end(tmp_path):
+    class Stop(Hook):
+        def after_train_epoch(self, runner):
+            runner.train_loop.stop_training = True
+
+    runner = make_runner(tmp_path, [knn_hook(interval=5), Stop()], epochs=9)
+    runner.train()
+    assert [step for step, _ in hook_of(runner).curve] == [0, 1]
+
+
+def test_target_evaluates_the_momentum_backbone_under_its_own_name(tmp_path):
+    runner = make_runner(tmp_path, [knn_hook(target=True)], epochs=1)
+    runner.train()
+    assert any('knn_target/top1_k3' in line for line in scalars(tmp_path))
+    assert 'kNN of the target top-1' in log_text(tmp_path)
+    hook = hook_of(runner)
+    expected = evaluate_knn(runner.model, *hook._loaders, k=3, backbone=runner.model.target.backbone)
+    assert hook.curve[-1][1] == expected[3]
+
+
+def test_errors_and_warnings_name_the_key(tmp_path):
+    unlabelled = loader(ToyImages(8, views=1, labelled=False))
+    with pytest.raises(ValueError, match='val_dataloader gives data_samples without gt_label .dataset ToyImages'):
+        make_runner(tmp_path / 'a', [knn_hook(val_dataloader=unlabelled)]).train()
+    model = ToySiamese()
+    del model.target.backbone
+    with pytest.raises(ValueError, match='target=True'):
+        make_runner(tmp_path / 'b', [knn_hook(target=True)], model).train()
+    with pytest.raises(ValueError, match='interval.*0'):
+        KNNHook({}, {}, interval=0)
+    with pytest.raises(ValueError, match='2 views'):
+        make_runner(tmp_path / 'c', [knn_hook(train_dataloader=loader(ToyImages()))]).train()
+    make_runner(tmp_path / 'd', [knn_hook(k=50)]).train()
+    assert log_text(tmp_path / 'd').count('k=50, but train_dataloader has 10 images') == 1
+
+
+def test_the_line_of_a_curve_reads_as_promised():
+    records = [dict(label='untrained', top1={20: 29.5}), dict(label='epoch 1', top1={20: 33.0})]
+    assert describe_curve(records, 20) == 'kNN top-1 (k=20): 29.5 (untrained) -> 33.0 (epoch 1), +3.5 points'
+    assert describe_curve(records[:1], 20) == 'kNN top-1 (k=20): 29.5 (untrained)'
+
+
+def _rank(rank, port, folder):
+    os.environ.update(
+        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank)
+    )
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group('gloo', rank=rank, world_size=2)
+    # Odd sizes, so that the ranks' shares are unequal; a bank smaller than k on each rank.
+    hook = knn_hook(
+        train_dataloader=loader(ToyImages(11, views=1), batch_size=4),
+        val_dataloader=loader(ToyImages(9, views=1), batch_size=4),
+        k=(7, 1),
+    )
+    runner = make_runner(
+        folder,
+        [hook],
+        epochs=1,
+        launcher='pytorch',
+        cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)),
+    )
+    runner.train()
+    model = runner.model.module
+    train, val = hook_of(runner)._loaders
+    features, labels = extract_features(model, share(val))
+    whole, whole_labels = gather_shares(features, 9), gather_shares(labels, 9)
+    torch.save(
+        dict(
+            curve=hook_of(runner).curve,
+            features=whole,
+            labels=whole_labels,
+            model=model.state_dict(),
+            shares=(len(features), len(share(train).sampler)),
+        ),
+        f'{folder}/rank{rank}.pt',
+    )
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_count_every_sample_once_and_agree_with_one(tmp_path):
+    mp.spawn(_rank, args=(29500 + os.getpid() % 2000, str(tmp_path)), nprocs=2)
+    ranks = [torch.load(tmp_path / f'rank{rank}.pt', weights_only=False) for rank in (0, 1)]
+    assert [rank['shares'] for rank in ranks] == [(5, 6), (4, 5)]
+    assert ranks[0]['curve'] == ranks[1]['curve'] and len(ranks[0]['curve']) == 2
+    # Batch norm statistics are each rank's own here, so the one-process figure takes every image from the model of the
+    # rank that had it.
+    assert torch.equal(ranks[0]['features'], ranks[1]['features'])
+    data, parts = ToyImages(9, views=1), []
+    for rank in ranks:
+        model = ToySiamese()
+        model.load_state_dict(rank['model'])
+        parts.append(extract_features(model, DataLoader(data, 4, collate_fn=collate))[0])
+    expected = torch.stack([parts[index % 2][index] for index in range(9)])
+    assert torch.allclose(ranks[0]['features'], expected, atol=1e-6)
+    assert ranks[0]['labels'].tolist() == [index % 2 for index in range(9)]

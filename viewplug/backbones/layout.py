@@ -1,0 +1,31 @@
+"""Channels and strides of a backbone's outputs, read off the backbone itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def backbone_layout(backbone: nn.Module, image_size: int = 128) -> tuple[tuple[int, ...], tuple[int | None, ...]]:
+    """Run one blank image through ``backbone`` (evaluation mode, nothing is changed in it).
+
+    Args:
+        backbone: any module from (N, 3, H, W) to a map, a vector or a sequence of them: mmpretrain's, timm's, ours.
+        image_size: side of the blank image in pixels.
+
+    Returns:
+        Channels and strides (pixels; None for an (N, C) vector) of its outputs, in the order it gives them.
+    """
+    modes = {module: module.training for module in backbone.modules()}
+    first = next(backbone.parameters())
+    try:
+        backbone.eval()  # not chained: mmpretrain's backbones return None here
+        outputs = backbone(first.new_zeros(1, 3, image_size, image_size))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    outputs = [outputs] if isinstance(outputs, Tensor) else outputs
+    channels = tuple(output.shape[1] for output in outputs)
+    strides = tuple(round(image_size / output.shape[-1]) if output.dim() == 4 else None for output in outputs)
+    return channels, strides

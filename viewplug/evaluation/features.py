@@ -1,0 +1,103 @@
+"""Features of a whole data set from a frozen backbone, on one process or shared out over several."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_gather, get_dist_info
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+
+@torch.no_grad()
+def extract_features(
+    model: nn.Module,
+    dataloader: Iterable,
+    device: torch.device | str | None = None,
+    backbone: nn.Module | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """L2-normalised features of every image, in evaluation mode; the training modes are put back afterwards.
+
+    Args:
+        model: With a ``data_preprocessor`` (optional) and a ``backbone``; a model without one is called itself.
+        dataloader: Batches dict(inputs=(N, 3, H, W) or N tensors (3, H, W), data_samples=N samples or nothing).
+        device: Defaults to the model's.
+        backbone: Reads the features with this module in place of ``model.backbone``, e.g. the momentum copy.
+
+    Returns:
+        Features (len, D) float32 on ``device``, and labels (len,), None when a sample has no ``gt_label``.
+    """
+    backbone = backbone if backbone is not None else getattr(model, 'backbone', model)
+    device = device if device is not None else next(backbone.parameters()).device
+    preprocess = getattr(model, 'data_preprocessor', None)
+    modes = {module: module.training for root in (model, backbone) for module in root.modules()}
+    features, labels = [], []
+    try:
+        model.eval()
+        backbone.eval()
+        for batch in dataloader:
+            samples = batch.get('data_samples')
+            labels += [_label(sample) for sample in (samples if samples is not None else [None])]
+            data = dict(inputs=_single_view(batch['inputs']), data_samples=samples)
+            inputs = _single_view(preprocess(data, False)['inputs']) if preprocess is not None else data['inputs']
+            inputs = inputs.to(device)
+            features.append(pool(backbone(inputs if inputs.is_floating_point() else inputs.float())))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if not features:
+        raise ValueError(f'no batch came out of {dataloader!r}: its data set is empty.')
+    known = all(label is not None for label in labels)
+    return torch.cat(features), torch.tensor(labels, device=device) if known else None
+
+
+def pool(features: Tensor | Sequence) -> Tensor:
+    """What a backbone gives -> (N, D), float32, unit length.
+
+    Of a tuple (stages; ViT's patch tokens with the class token last) the last element counts. Maps (N, D, H, W) are
+    averaged over positions, tokens (N, L, D) over tokens, vectors (N, D) stay.
+    """
+    while isinstance(features, tuple | list):
+        features = features[-1]
+    if features.ndim == 4:
+        features = features.mean(dim=(2, 3), dtype=torch.float32)
+    elif features.ndim == 3:
+        features = features.mean(dim=1, dtype=torch.float32)
+    return F.normalize(features.float(), dim=1)
+
+
+def share(loader: DataLoader) -> DataLoader:
+    """``loader`` with this rank's images rank, rank + W, ...: in order, each once, whatever its sampler was."""
+    rank, world = get_dist_info()
+    if len(loader.dataset) < world:
+        raise ValueError(f'a data set of {len(loader.dataset)} images cannot be shared by {world} processes.')
+    batch_size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 64)
+    names = ('num_workers', 'collate_fn', 'pin_memory', 'worker_init_fn', 'multiprocessing_context')
+    kept = {name: getattr(loader, name) for name in names}
+    return DataLoader(loader.dataset, batch_size, sampler=range(rank, len(loader.dataset), world), **kept)
+
+
+def gather_shares(rows: Tensor, total: int) -> Tensor:
+    """All ranks' rows in the data set's order; ``rows`` are this rank's, as dealt by :func:`share`."""
+    world = get_dist_info()[1]
+    rows = F.pad(rows, (0, 0) * (rows.ndim - 1) + (0, -(-total // world) - len(rows)))
+    return torch.stack(all_gather(rows), dim=1).flatten(0, 1)[:total]
+
+
+def _single_view(inputs: Tensor | Sequence[Tensor]) -> Tensor:
+    if isinstance(inputs, Tensor):
+        return inputs
+    if all(image.ndim == 3 for image in inputs):  # pseudo_collate, mmengine's default, leaves a list of images
+        return torch.stack(list(inputs))
+    if len(inputs) == 1:
+        return inputs[0]
+    raise ValueError(f'features are read from one view of an image, but the loader gives {len(inputs)} views.')
+
+
+def _label(sample) -> int | None:
+    if sample is None or 'gt_label' not in sample:
+        return None
+    label = torch.as_tensor(sample.gt_label)
+    if label.numel() != 1:
+        raise ValueError(f'kNN needs one class per image, got gt_label {label.tolist()}.')
+    return int(label)

@@ -1,0 +1,5 @@
+"""Models that mmengine's Runner trains."""
+
+from .siamese import Siamese
+
+__all__ = ['Siamese']

@@ -1,0 +1,91 @@
+"""MoCo's comparison: each query against its key and a queue of keys from earlier batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from viewplug.ops.gather import gather_rows
+from viewplug.registry import MODELS
+
+
+@MODELS.register_module()
+class QueueHead(BaseModule):
+    """Contrast with a first-in-first-out queue of past keys (MoCo, arXiv:1911.05722, sec. 3.2 and algorithm 1).
+
+    The keys of a step are kept aside by :meth:`update` and enter the queue when the next step begins (or the state is
+    saved). So the logits need no copy of the queue, and backward still sees the queue that forward saw. The ring
+    wraps round, so any batch size and any number of processes fit any queue.
+
+    Args:
+        loss: config or instance of a loss on (positive, negatives) similarities.
+        queue_len: number of keys kept, K.
+        feat_dim: length of an embedding, D; 324 for HCL (128 + 196).
+
+    State (in the checkpoint): ``queue`` (K, D) float32, ``pointer`` () int64, the next row to be replaced.
+
+    Raises:
+        ValueError: ``queue_len`` or ``feat_dim`` below 1, or embeddings of another length.
+    """
+
+    def __init__(self, loss: dict | nn.Module, queue_len: int = 65536, feat_dim: int = 128, init_cfg=None) -> None:
+        super().__init__(init_cfg)
+        for name, value in (('queue_len', queue_len), ('feat_dim', feat_dim)):
+            if value < 1:
+                raise ValueError(f'QueueHead: {name} must be at least 1, got {value}')
+        self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
+        self.feat_dim = feat_dim
+        self.register_buffer('queue', nn.functional.normalize(torch.randn(queue_len, feat_dim), dim=1))
+        self.register_buffer('pointer', torch.zeros((), dtype=torch.long))
+        self._waiting: Tensor | None = None
+
+    def loss(self, online: Tensor, target: Tensor, geometry=None, **extras) -> dict[str, Tensor]:
+        """
+        Args:
+            online: (N, D) queries, normalised by the neck.
+            target: (N, D) keys of the same images, normalised by the neck.
+
+        Returns:
+            ``{'loss': scalar}``.
+        """
+        self._check(online)
+        self.flush()
+        with torch.autocast(online.device.type, enabled=False):
+            online, target = online.float(), target.float()
+            positive = (online * target).sum(dim=1)
+            negatives = online @ self.queue.t()
+            return {'loss': self.loss_module(positive, negatives)}
+
+    def update(self, targets: Sequence[Tensor]) -> None:
+        """Once per step: take the keys of all target views (each (N, D)), gathered over processes, for the queue."""
+        self.flush()
+        self._waiting = gather_rows(torch.cat(list(targets)).float())
+
+    @torch.no_grad()
+    def flush(self) -> None:
+        """Move the waiting keys into the queue. Called by whoever reads the queue; calling it twice does nothing."""
+        if self._waiting is None:
+            return
+        length = self.queue.shape[0]
+        keys, self._waiting = self._waiting[-length:], None
+        rows = (self.pointer + torch.arange(len(keys), device=self.queue.device)) % length
+        self.queue.index_copy_(0, rows, keys.to(self.queue.device))
+        self.pointer.add_(len(keys)).remainder_(length)
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
+        self.flush()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        self._waiting = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def _check(self, online: Tensor) -> None:
+        if online.shape[1] != self.feat_dim:
+            raise ValueError(
+                f'QueueHead: feat_dim={self.feat_dim}, but the neck gives embeddings of length {online.shape[1]}; '
+                f"set the head's feat_dim={online.shape[1]}"
+            )

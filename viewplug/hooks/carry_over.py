@@ -1,0 +1,87 @@
+"""From one training stage to the next: which weights carry over, and under which names."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from viewplug.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CarryOverHook(Hook):
+    """Start a stage from another stage's checkpoint (``load_from``), say what carried over, and refuse an empty start.
+
+    Works on the checkpoint between reading and loading: renames, drops what does not fit, lists both in the log. On resume
+    it does nothing.
+
+    Args:
+        rename: prefix in the checkpoint -> prefix in this model. HCL's second stage (sec. 4.1) takes MoCo v2's MLP as
+            its semantic half: ``{'branches.image.neck.': 'branches.image.neck.semantic.', 'target.necks.image.':
+            'target.necks.image.semantic.'}``. A key that already fits is left alone, so HCL also starts from HCL.
+        fresh: prefixes in this model that start anew even where they fit: the step count of a momentum schedule, and
+            for HCL the queue, whose keys are of another length.
+        required: prefixes in this model under which at least one tensor must carry over.
+
+    Raises:
+        ValueError: nothing carries over under a required prefix.
+    """
+
+    def __init__(
+        self,
+        rename: dict[str, str] | None = None,
+        fresh: tuple[str, ...] = ('target.steps',),
+        required: tuple[str, ...] = ('backbone.',),
+    ) -> None:
+        self.rename = dict(rename or {})
+        self.fresh = tuple(fresh)
+        self.required = tuple(required)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if runner._resume:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        wanted = model.state_dict()
+        source = checkpoint.get('state_dict', checkpoint)
+        carried, left = {}, {}
+        for key, value in source.items():
+            name = self._name_in(wanted, key.removeprefix('module.'))
+            fits = name in wanted and wanted[name].shape == value.shape and not name.startswith(self.fresh)
+            (carried if fits else left)[name] = value
+        new = [name for name in wanted if name not in carried]
+        runner.logger.info(
+            f'Starting from {runner._load_from}\n'
+            f'  carried over  {_summary(carried)}\n'
+            f'  new           {_summary(new)}\n'
+            f'  left behind   {_summary(left)}'
+        )
+        for prefix in self.required:
+            if not any(name.startswith(prefix) for name in carried):
+                raise ValueError(
+                    f'load_from={runner._load_from}: no tensor carries over into this model\'s {prefix}* '
+                    f'(the file has {_summary(source)}); is it a checkpoint of the stage before, with the same backbone?'
+                )
+        checkpoint['state_dict'] = carried
+
+    def _name_in(self, wanted: dict, key: str) -> str:
+        if key in wanted:
+            return key
+        for old, new in self.rename.items():
+            if key.startswith(old):
+                return new + key.removeprefix(old)
+        return key
+
+
+def _summary(names) -> str:
+    """``branches.image.neck (4), target.backbone (318), ...``"""
+    counts = Counter('.'.join(name.split('.')[:_depth(name)]) for name in names)
+    return ', '.join(f'{group} ({number})' for group, number in counts.items()) or 'nothing'
+
+
+def _depth(name: str) -> int:
+    """Parts of a name that tell a module from its neighbours: branches.image.neck.semantic, target.backbone, backbone."""
+    if name.startswith('branches.'):
+        return 4 if '.neck.' in name else 3
+    return {'target.backbone': 2, 'target.necks': 4}.get('.'.join(name.split('.')[:2]), 1)

@@ -1,0 +1,49 @@
+"""Random numbers keyed by (seed, epoch, rank, worker)."""
+
+import random
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+
+from viewplug.registry import HOOKS
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seed every process anew before each epoch, from (seed, epoch, rank), and each loader worker from its worker id.
+
+    Without it mmengine repeats the same crops in every epoch (workers that are not persistent are seeded alike each
+    time) and on every rank (no workers). With it a run resumed at an epoch's end equals the unbroken one, to the bit on
+    CPU, as long as workers are not persistent: those keep random states that no checkpoint holds, which is said in
+    the log once.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner) -> None:
+        loader = runner.train_dataloader
+        loader.worker_init_fn = seed_worker
+        if getattr(loader, 'persistent_workers', False):
+            runner.logger.info(
+                'EpochSeedHook: train_dataloader.persistent_workers=True, so a resumed run will not repeat the unbroken '
+                'one exactly (the workers keep random states of their own); set it to False if it must.'
+            )
+
+    def before_train_epoch(self, runner) -> None:
+        seed_process(runner.seed, runner.epoch, runner.rank)
+
+
+def seed_process(seed: int, epoch: int, rank: int) -> None:
+    """Seed python, numpy and torch (all devices) of this process from (seed, epoch, rank)."""
+    key = int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
+    random.seed(key)
+    np.random.seed(key)
+    torch.manual_seed(key)
+
+
+def seed_worker(worker_id: int) -> None:
+    """Seed a loader worker's python and numpy from its torch seed, which torch draws from the main process's state."""
+    key = torch.initial_seed() % 2**32
+    random.seed(key)
+    np.random.seed(key)

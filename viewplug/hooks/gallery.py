@@ -1,0 +1,78 @@
+"""A picture of what the network is trained on, written as training starts."""
+
+from pathlib import Path
+
+import numpy as np
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import Tensor
+
+from viewplug.registry import HOOKS
+from viewplug.visualization.gallery import draw_views
+
+
+@HOOKS.register_module()
+class ViewGalleryHook(Hook):
+    """Write the views of the first training batch to ``work_dir/vis_views/epoch_0.png``: rows images, columns views.
+
+    The pixels are caught behind ``model.data_preprocessor``, so they are those that the network got, and de-normalised
+    with its ``mean`` and ``std``; without them the contrast is stretched. The sheet also goes to ``runner.visualizer``
+    as image ``vis_views``. After a resume the first file bears the number of epochs done.
+
+    Args:
+        num_images: Rows, at most.
+        interval: Epochs between sheets; None writes one only.
+        channel_order: Of what the network sees: 'rgb' (a pre-processor with ``to_rgb=True``, or a loader that reads
+            RGB) or 'bgr'.
+    """
+
+    def __init__(self, num_images: int = 8, interval: int | None = None, channel_order: str = 'rgb') -> None:
+        if not isinstance(num_images, int) or num_images < 1:
+            raise ValueError(f'ViewGalleryHook: num_images must be a positive integer, got {num_images!r}.')
+        if interval is not None and (not isinstance(interval, int) or interval < 1):
+            raise ValueError(f'ViewGalleryHook: interval must be None or a positive integer, got {interval!r}.')
+        if channel_order not in ('rgb', 'bgr'):
+            raise ValueError(f"ViewGalleryHook: channel_order must be 'rgb' or 'bgr', got {channel_order!r}.")
+        self.num_images = num_images
+        self.interval = interval
+        self.channel_order = channel_order
+        self._drew_first = False
+        self._views: list[Tensor] = []
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        due = self.interval is not None and batch_idx == 0 and runner.epoch % self.interval == 0
+        if is_main_process() and (due or not self._drew_first):
+            self._handle = _preprocessor(runner).register_forward_hook(self._catch)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if not hasattr(self, '_handle'):
+            return
+        self._handle.remove()
+        del self._handle
+        self._drew_first = True
+        views, self._views = self._views, []
+        if not views or any(view.ndim != 4 for view in views):
+            shapes = [tuple(view.shape) for view in views]
+            runner.logger.warning(
+                f'ViewGalleryHook: inputs of shapes {shapes} are no images (N, C, H, W); nothing drawn.'
+            )
+            return
+        preprocessor = _preprocessor(runner)
+        mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
+        sheet = draw_views(views, mean, std, self.channel_order, self.num_images)
+        path = Path(runner.work_dir, 'vis_views', f'epoch_{runner.epoch}.png')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path)
+        runner.logger.info(f'Views of {len(views[0])} images as the network sees them: {path}')
+        runner.visualizer.add_image('vis_views', np.asarray(sheet), step=runner.epoch)
+
+    def _catch(self, preprocessor, inputs, output) -> None:
+        views = output['inputs']
+        views = [views] if isinstance(views, Tensor) else views
+        self._views = [view[: self.num_images].detach().cpu().clone() for view in views]
+
+
+def _preprocessor(runner):
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model.data_preprocessor

@@ -1,0 +1,5 @@
+"""Formulas: tensors in, scalar out. A loss knows nothing of views, queues or ranks."""
+
+from .info_nce import InfoNCELoss
+
+__all__ = ['InfoNCELoss']

@@ -1,0 +1,6 @@
+"""What is read off the network: features in, embedding out, always as a 1-tuple like mmpretrain's necks."""
+
+from .hcl import HCLNeck
+from .mlp import MLPNeck
+
+__all__ = ['HCLNeck', 'MLPNeck']

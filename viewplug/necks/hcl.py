@@ -1,0 +1,130 @@
+"""HCL's neck: a semantic and a spatial embedding, concatenated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from viewplug.necks.mlp import MLPNeck
+from viewplug.registry import MODELS
+
+
+@MODELS.register_module()
+class HCLNeck(BaseModule):
+    """Heterogeneous contrastive learning (HCL, sec. 3.3 and fig. 3).
+
+    The semantic half is MoCo v2's MLP on the pooled last map, the spatial half a single-channel map that a small
+    feature pyramid reads off C2..C5. Each half is L2-normalised, so the dot product of two embeddings is the SUM of two
+    cosines, in [-2, 2]. Inside a framework that normalises the concatenation once more (mmpretrain's MoCo) that becomes
+    their mean: halve the temperature there.
+
+    Args:
+        in_channels: channels of the backbone's maps, fine to coarse. Left out, ``viewplug.Siamese`` fills it in.
+        in_strides: their strides in pixels. Likewise.
+        semantic_channels: length of the semantic half (128 in the paper).
+        hidden_channels: width of the semantic MLP's hidden layer; None takes the last map's channels.
+        input_size: side of the training views in pixels; fixes the length of the spatial half.
+        map_stride: stride of the single-channel map; 16 is 14 x 14 = 196 at 224 pixels.
+        fusion_stride: stride at which the levels are summed. None is ``map_stride`` (the paper's modified FPN); 4 is
+            the vanilla FPN of sec. 4.3.2, fused at 56 x 56 and pooled to 14 x 14 at the end.
+        lateral_channels: channels of the pyramid (not in the paper; 256 reproduces its +5.7 % cost).
+
+    Attributes:
+        out_channels: length of the embedding, 324 = 128 + 196 at 224 pixels.
+
+    Raises:
+        ValueError: a stride that the backbone lacks, or views of another size than ``input_size``.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (256, 512, 1024, 2048),
+        in_strides: Sequence[int] = (4, 8, 16, 32),
+        semantic_channels: int = 128,
+        hidden_channels: int | None = None,
+        input_size: int = 224,
+        map_stride: int = 16,
+        fusion_stride: int | None = None,
+        lateral_channels: int = 256,
+        init_cfg=None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.semantic = MLPNeck(in_channels, hidden_channels, semantic_channels)
+        self.spatial = SpatialPyramid(in_channels, in_strides, map_stride, fusion_stride, lateral_channels)
+        self.map_size = math.ceil(input_size / map_stride)
+        self.input_size = input_size
+        self.out_channels = semantic_channels + self.map_size**2
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor]:
+        """
+        Args:
+            features: the backbone's maps (N, C_l, H_l, W_l), fine to coarse.
+
+        Returns:
+            A 1-tuple: the (N, out_channels) embedding, semantic half first, each half of unit length (float32).
+        """
+        semantic = self.semantic(features)[0]
+        spatial = self.spatial(features)
+        if spatial.shape[-2:] != (self.map_size, self.map_size):
+            raise ValueError(
+                f'HCLNeck: input_size={self.input_size} means a {self.map_size} x {self.map_size} map, but these views '
+                f"give {spatial.shape[-2]} x {spatial.shape[-1]}; set the neck's input_size to the side of the views"
+            )
+        return (torch.cat([semantic, F.normalize(spatial.flatten(1).float(), dim=1)], dim=1),)
+
+
+class SpatialPyramid(BaseModule):
+    """C2..C5 summed at one resolution and read out as one map (HCL, sec. 4.3.2).
+
+    Finer levels are average-pooled BEFORE their lateral convolution (linear and pointwise, so the order changes the
+    cost only), coarser ones are upsampled after it. Summing nearest-upsampled laterals is FPN's top-down path.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        in_strides: Sequence[int],
+        map_stride: int = 16,
+        fusion_stride: int | None = None,
+        lateral_channels: int = 256,
+    ) -> None:
+        super().__init__(dict(type='Xavier', layer='Conv2d', distribution='uniform'))
+        strides = list(in_strides)
+        if len(strides) != len(in_channels):
+            raise ValueError(f'HCLNeck: {len(in_channels)} in_channels, but {len(strides)} in_strides')
+        fusion_stride = fusion_stride or map_stride
+        for name, value in (('map_stride', map_stride), ('fusion_stride', fusion_stride)):
+            if value not in strides:
+                raise ValueError(f"HCLNeck: {name}={value} is not among the backbone's strides {strides}")
+        if fusion_stride > map_stride:
+            raise ValueError(f'HCLNeck: fusion_stride={fusion_stride} is coarser than map_stride={map_stride}')
+        self.map_level, self.fusion_level = strides.index(map_stride), strides.index(fusion_stride)
+        self.laterals = nn.ModuleList(nn.Conv2d(channels, lateral_channels, 1) for channels in in_channels)
+        self.smooth = nn.Conv2d(lateral_channels, lateral_channels, 3, padding=1)
+        self.readout = nn.Conv2d(lateral_channels, 1, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Maps (N, C_l, H_l, W_l), fine to coarse -> (N, 1, H, W) at ``map_stride``."""
+        if len(features) != len(self.laterals):
+            raise ValueError(
+                f'HCLNeck reads {len(self.laterals)} maps, the backbone gives {len(features)}; '
+                'set its out_indices to all stages, e.g. (0, 1, 2, 3)'
+            )
+        size = features[self.fusion_level].shape[-2:]
+        fused = 0
+        for level, (feature, lateral) in enumerate(zip(features, self.laterals, strict=True)):
+            if level < self.fusion_level:
+                fused = fused + lateral(F.adaptive_avg_pool2d(feature, size))
+            elif level == self.fusion_level:
+                fused = fused + lateral(feature)
+            else:
+                fused = fused + F.interpolate(lateral(feature), size=size, mode='nearest')
+        spatial = self.readout(self.smooth(fused))
+        if self.fusion_level < self.map_level:
+            spatial = F.adaptive_avg_pool2d(spatial, features[self.map_level].shape[-2:])
+        return spatial

@@ -1,0 +1,5 @@
+"""Tensor operations that stand on their own."""
+
+from .gather import gather_rows
+
+__all__ = ['gather_rows']

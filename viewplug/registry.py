@@ -1,0 +1,42 @@
+"""Child registries of mmengine's roots, scope ``viewplug``.
+
+``type='viewplug.X'`` resolves in a config of any OpenMMLab library without an import line, because mmengine imports
+``<scope>.registry`` when it meets a prefix. Built through one of these registries, a bare name of ours resolves too,
+whatever the default scope is, and a misspelt one is answered with the nearest names.
+"""
+
+import difflib
+
+from mmengine import registry as root
+from mmengine.registry import Registry
+
+
+def _child(parent: Registry, *folders: str) -> Registry:
+    """A registry whose parts live in ``viewplug.<folder>``; they are imported at the first look-up."""
+
+    def build(cfg, registry, *args, **kwargs):
+        name = cfg.get('type') if isinstance(cfg, dict) else None
+        if isinstance(name, str) and '.' not in name and name in own_names(registry):
+            cfg = {**cfg, 'type': f'viewplug.{name}'}
+        try:
+            return parent.build_func(cfg, *args, registry=registry, **kwargs)
+        except KeyError as error:
+            near = difflib.get_close_matches(str(name).split('.')[-1], own_names(registry), n=3)
+            if near and f'{name} is not in the' in str(error):
+                raise KeyError(f'{error.args[0]}\nviewplug has: {", ".join(f"viewplug.{n}" for n in near)}') from None
+            raise
+
+    locations = [f'viewplug.{folder}' for folder in folders]
+    return Registry(parent.name, build_func=build, parent=parent, scope='viewplug', locations=locations)
+
+
+def own_names(registry: Registry) -> list[str]:
+    """The names that viewplug itself has put into ``registry``."""
+    registry.import_from_location()
+    return list(registry.module_dict)
+
+
+MODELS = _child(root.MODELS, 'backbones', 'necks', 'heads', 'losses', 'targets', 'frameworks')
+DATASETS = _child(root.DATASETS, 'datasets')
+TRANSFORMS = _child(root.TRANSFORMS, 'transforms')
+HOOKS = _child(root.HOOKS, 'hooks')

@@ -1,0 +1,166 @@
+"""Who the online embeddings are compared with: the same network, the same without gradient, or a moving average."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from mmengine.dist import broadcast, get_rank, get_world_size
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModule, ModuleDict
+from torch import Tensor, nn
+
+from viewplug.ops.gather import gather_rows
+from viewplug.registry import MODELS
+
+Embeddings = dict[int, dict[str, Tensor]]
+"""View -> branch -> (N, D)."""
+
+
+def encode(backbone: nn.Module, necks: Iterable[tuple[str, nn.Module]], images: Tensor) -> dict[str, Tensor]:
+    """One forward of the backbone, then every branch's neck: (N, 3, H, W) -> branch -> (N, D)."""
+    features = backbone(images)
+    return {name: unpacked(neck(features)) for name, neck in necks}
+
+
+def unpacked(output: Tensor | Sequence[Tensor]) -> Tensor:
+    """OpenMMLab's necks return 1-tuples."""
+    return output[0] if isinstance(output, tuple | list) and len(output) == 1 else output
+
+
+class SharedTarget(BaseModule):
+    """Both sides are the online network, with gradient (SimCLR)."""
+
+    def attach(self, model: nn.Module) -> None:
+        """Build what the target needs of its own from the online ``model``; nothing here."""
+
+    def reset(self, model: nn.Module) -> None:
+        """Start anew from the online ``model``; nothing here."""
+
+    def update(self, model: nn.Module) -> None:
+        """Follow the online ``model``, once before each training forward; nothing here."""
+
+    def embeddings(self, model: nn.Module, inputs: Sequence[Tensor], views: Sequence[int], online: Embeddings):
+        """Embeddings of ``views``; those that ``online`` has already are not computed again."""
+        return {view: online[view] if view in online else model.encode(inputs[view]) for view in views}
+
+
+MODELS.register_module(module=SharedTarget)
+
+
+@MODELS.register_module()
+class StopGradTarget(SharedTarget):
+    """The online network without gradient (SimSiam, arXiv:2011.10566, algorithm 1)."""
+
+    def embeddings(self, model: nn.Module, inputs: Sequence[Tensor], views: Sequence[int], online: Embeddings):
+        with torch.no_grad():
+            found = super().embeddings(model, inputs, views, online)
+            return {view: {name: z.detach() for name, z in branches.items()} for view, branches in found.items()}
+
+
+@MODELS.register_module()
+class MomentumTarget(SharedTarget):
+    """An exponential moving average of the online backbone and necks (MoCo, BYOL, DINO).
+
+    ``target = m * target + (1 - m) * online`` for every parameter, before each training forward. It starts equal to
+    online, after weight initialisation and after any load that lacks it. Batch-norm statistics are the target's own,
+    gathered by its own forwards, as in the authors' MoCo (mmpretrain copies the online ones at every step).
+
+    Args:
+        momentum: m, in [0, 1].
+        end_momentum: where m ends, rising along a half cosine over the run (BYOL, DINO: 1.0); None keeps it constant.
+        total_steps: length of that schedule; None asks the Runner.
+        shuffle_bn: spread the images of the global batch over the processes at random before encoding, so that batch
+            statistics tell nothing about which key belongs to which query (MoCo, sec. 3.3). Costs one gather of the
+            images; without several processes there is nothing to shuffle.
+        update_interval: forwards between two updates; set it to the optimiser's accumulative_counts.
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.999,
+        end_momentum: float | None = None,
+        total_steps: int | None = None,
+        shuffle_bn: bool = False,
+        update_interval: int = 1,
+    ) -> None:
+        super().__init__()
+        for name, value in (('momentum', momentum), ('end_momentum', end_momentum)):
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f'MomentumTarget: {name} must lie in [0, 1], got {value}')
+        self.momentum, self.end_momentum, self.total_steps = momentum, end_momentum, total_steps
+        self.shuffle_bn = shuffle_bn
+        self.update_interval = update_interval
+        self.register_buffer('steps', torch.zeros((), dtype=torch.long))
+
+    def attach(self, model: nn.Module) -> None:
+        self.backbone = copy.deepcopy(model.backbone)
+        self.necks = ModuleDict({name: copy.deepcopy(branch.neck) for name, branch in model.branches.items()})
+        self.requires_grad_(False)
+
+    def init_weights(self) -> None:
+        """Nothing of its own to initialise: ``viewplug.Siamese`` copies the online weights afterwards."""
+
+    @torch.no_grad()
+    def reset(self, model: nn.Module) -> None:
+        for mine, theirs in self._pairs_of_modules(model):
+            mine.load_state_dict(theirs.state_dict())
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        step = int(self.steps)
+        self.steps += 1
+        if step % self.update_interval:
+            return
+        mine, theirs = [], []
+        for target, online in self._pairs_of_modules(model):
+            mine += [p.data for p in target.parameters()]
+            theirs += [p.data for p in online.parameters()]
+        torch._foreach_lerp_(mine, theirs, 1 - self.momentum_at(step))
+
+    def momentum_at(self, step: int) -> float:
+        """m of this step."""
+        if self.end_momentum is None:
+            return self.momentum
+        total = self.total_steps or MessageHub.get_current_instance().get_info('max_iters')
+        if not total:
+            raise ValueError('MomentumTarget: end_momentum without a Runner needs total_steps, got None')
+        remaining = (math.cos(math.pi * min(step / total, 1)) + 1) / 2
+        return self.end_momentum - (self.end_momentum - self.momentum) * remaining
+
+    @torch.no_grad()
+    def embeddings(self, model: nn.Module, inputs: Sequence[Tensor], views: Sequence[int], online: Embeddings):
+        shuffle = self.shuffle_bn and self.training and get_world_size() > 1
+        encoded = {}
+        for view in views:
+            if shuffle:
+                images, order = _shuffled(inputs[view])
+                found = encode(self.backbone, self.necks.items(), images)
+                encoded[view] = {name: _unshuffled(embedding, order) for name, embedding in found.items()}
+            else:
+                encoded[view] = encode(self.backbone, self.necks.items(), inputs[view])
+        return encoded
+
+    def _pairs_of_modules(self, model: nn.Module):
+        yield self.backbone, model.backbone
+        for name, neck in self.necks.items():
+            yield neck, model.branches[name].neck
+
+
+def _shuffled(images: Tensor) -> tuple[Tensor, Tensor]:
+    """This process's share of the global batch in a random order, and that order."""
+    everyone = gather_rows(images)
+    order = torch.randperm(len(everyone)).to(images.device)
+    broadcast(order, src=0)
+    return everyone[_share(order)], order
+
+
+def _unshuffled(rows: Tensor, order: Tensor) -> Tensor:
+    """Rows computed in ``order`` back to the processes that their images came from."""
+    return gather_rows(rows)[_share(torch.argsort(order))]
+
+
+def _share(order: Tensor) -> Tensor:
+    return order.view(get_world_size(), -1)[get_rank()]

@@ -1,0 +1,86 @@
+"""Where each view was cut from its image: the one data contract between transforms, heads and hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class ViewGeometry:
+    """Crop boxes and flips of a batch of views.
+
+    Attributes:
+        boxes: (N, V, 4) float, x0, y0, x1, y1 of each view's crop as fractions of its full image.
+        flips: (N, V) bool, whether the view was mirrored left to right after cropping.
+    """
+
+    boxes: Tensor
+    flips: Tensor
+
+    @classmethod
+    def from_samples(cls, data_samples: Sequence, device: torch.device | str = 'cpu') -> ViewGeometry | None:
+        """Read ``crop_box`` (V boxes) and ``flip`` (V bools) from the metainfo that ``viewplug.MultiView`` wrote.
+
+        Returns:
+            The geometry, or None if the pipeline recorded none (stock MultiView, or a crop that does not say
+            where it cut).
+        """
+        if not data_samples or any(sample is None or 'crop_box' not in sample for sample in data_samples):
+            return None
+        boxes = torch.as_tensor([sample.crop_box for sample in data_samples], dtype=torch.float32)
+        flips = torch.as_tensor([sample.flip for sample in data_samples], dtype=torch.bool)
+        return cls(boxes.to(device, non_blocking=True), flips.to(device, non_blocking=True))
+
+    def overlap(self, a: int, b: int) -> Tensor:
+        """The rectangle common to views ``a`` and ``b``: (N, 4) image fractions, all zero where they are disjoint."""
+        box_a, box_b = self.boxes[:, a], self.boxes[:, b]
+        low = torch.maximum(box_a[:, :2], box_b[:, :2])
+        high = torch.minimum(box_a[:, 2:], box_b[:, 2:])
+        meets = (high > low).all(dim=1, keepdim=True)
+        return torch.cat([low, high], dim=1) * meets
+
+    def iou(self, a: int, b: int) -> Tensor:
+        """Intersection over union of the crops of views ``a`` and ``b``: (N,) in [0, 1]."""
+        intersection = _area(self.overlap(a, b))
+        union = _area(self.boxes[:, a]) + _area(self.boxes[:, b]) - intersection
+        return intersection / union.clamp_min(torch.finfo(union.dtype).tiny)
+
+    def map_regions(self, regions: Tensor, src: int, dst: int) -> Tensor:
+        """Where regions of view ``src`` lie in view ``dst``, flips of either view included.
+
+        Args:
+            regions: (N, K, 4) x0, y0, x1, y1 as fractions of view ``src``.
+
+        Returns:
+            (N, K, 4) as fractions of view ``dst``, x0 <= x1; outside [0, 1] where ``dst`` does not see the region.
+        """
+        return self._from_image(self._to_image(regions, src), dst)
+
+    def _to_image(self, regions_view: Tensor, view: int) -> Tensor:
+        origin, size = self._frame(view)
+        return _mirror(regions_view, self.flips[:, view]) * size + origin
+
+    def _from_image(self, regions_image: Tensor, view: int) -> Tensor:
+        origin, size = self._frame(view)
+        return _mirror((regions_image - origin) / size, self.flips[:, view])
+
+    def _frame(self, view: int) -> tuple[Tensor, Tensor]:
+        box = self.boxes[:, view]
+        origin = box[:, [0, 1, 0, 1]].unsqueeze(1)
+        size = (box[:, 2:] - box[:, :2]).clamp_min(1e-6).repeat(1, 2).unsqueeze(1)
+        return origin, size
+
+
+def _mirror(regions: Tensor, flips: Tensor) -> Tensor:
+    """Mirror (N, K, 4) unit-frame regions left to right where ``flips`` (N,) is set, keeping x0 <= x1."""
+    x0, y0, x1, y1 = regions.unbind(-1)
+    mirrored = torch.stack([1 - x1, y0, 1 - x0, y1], dim=-1)
+    return torch.where(flips[:, None, None], mirrored, regions)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
