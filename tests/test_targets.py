@@ -9,7 +9,7 @@ from mmengine.logging import MessageHub
 from mmengine.runner.checkpoint import load_state_dict
 from processes import in_processes
 from torch import nn
-from toys import ToyBackbone, mlp_branch, toy_resnet, toy_siamese, toy_views, total
+from toys import ToyBackbone, mlp_branch, total, toy_resnet, toy_siamese, toy_views
 
 from viewplug.targets import MomentumTarget
 
@@ -25,7 +25,7 @@ def pairs(model, buffers: bool = True) -> dict[str, tuple[torch.Tensor, torch.Te
 
 
 def equal_to_online(model) -> bool:
-    """Apart from batch norm's step counters, which torch leaves alone where a checkpoint without versions lacks them."""
+    """Apart from batch norm's step counters, which torch leaves alone if a checkpoint without versions lacks them."""
     found = {key: pair for key, pair in pairs(model).items() if not key.endswith('num_batches_tracked')}
     return all(torch.equal(mine, theirs) for mine, theirs in found.values())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,8 +32,8 @@ class ViewGeometry:
         """
         if not data_samples or any(sample is None or 'crop_box' not in sample for sample in data_samples):
             return None
-        boxes = torch.as_tensor([sample.crop_box for sample in data_samples], dtype=torch.float32)
-        flips = torch.as_tensor([sample.flip for sample in data_samples], dtype=torch.bool)
+        boxes = torch.from_numpy(np.stack([sample.crop_box for sample in data_samples]).astype(np.float32))
+        flips = torch.from_numpy(np.stack([sample.flip for sample in data_samples]).astype(bool))
         return cls(boxes.to(device, non_blocking=True), flips.to(device, non_blocking=True))
 
     def overlap(self, a: int, b: int) -> Tensor:

@@ -9,6 +9,7 @@ default_hooks = dict(
 )
 
 custom_hooks = [
+    dict(type='viewplug.PreflightHook'),
     dict(type='viewplug.EpochSeedHook'),  # exact resume, and other crops in each epoch
     dict(type='viewplug.RepresentationHealthHook'),
     dict(type='viewplug.ViewGalleryHook'),

@@ -66,7 +66,7 @@ def test_missing_files_are_downloaded_by_mmpretrain(tmp_path, folder, monkeypatc
 
 
 def test_missing_files_without_download_are_one_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match='lacks train-images-idx3-ubyte.gz or .* apt install') as error:
+    with pytest.raises(FileNotFoundError, match='lacks train-images-idx3-ubyte.gz or .*`apt install') as error:
         FashionMNIST(str(tmp_path), download=False)
     assert str(tmp_path) in str(error.value) and '\n' not in str(error.value)
 

@@ -315,8 +315,10 @@ def test_workers_skip_the_same_images_and_the_main_process_sees_the_count(folder
 def test_the_limit_surfaces_from_a_worker_as_one_sentence(folder):
     make(folder, ['02.jpg', '07.jpg'], b'')
     dataset = ImageFolder(str(folder), pipeline=[LOAD, ToTensor()], max_corrupt=1)
+    batches = iter(DataLoader(dataset, batch_size=5, num_workers=2, multiprocessing_context='fork'))
     with pytest.raises(CorruptImagesError) as error:
-        list(DataLoader(dataset, batch_size=5, num_workers=2, multiprocessing_context='fork'))
+        list(batches)
+    batches._shutdown_workers()  # left to the garbage collector, torch waits 5 s for each
     text = str(error.value)
     assert text.startswith('viewplug.ImageFolder: 2 of 10 images cannot be read, and max_corrupt=1 allows 1:')
     assert '02.jpg' in text and '07.jpg' in text and '\n' not in text

@@ -36,8 +36,8 @@ def test_a_bare_data_set_is_its_own_leaf():
 
 def test_leaves_are_found_through_every_wrapper_in_order():
     a, b, c, d = (Numbers() for _ in range(4))
-    nested = ConcatDataset([RepeatDataset(a, 2), ClassBalancedDataset(b, 0.1)], ignore_keys=[])
-    wrapped = DataLoader(Slice(TorchConcat([nested, Subset(c, [0, 1]), d])), batch_size=2)
+    wrappers = [RepeatDataset(a, 2), ClassBalancedDataset(b, 0.1), ConcatDataset([c]), Subset(d, [0, 1])]
+    wrapped = DataLoader(Slice(TorchConcat(wrappers)), batch_size=2)
     assert leaf_datasets(wrapped) == [a, b, c, d]
 
 

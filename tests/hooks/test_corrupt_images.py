@@ -75,12 +75,13 @@ def test_what_other_ranks_met_is_counted_once(folder, runner, monkeypatch):
     assert runner.lines[0].startswith('2 of 4 images')
 
 
-def test_without_an_image_folder_the_hook_says_that_it_reports_nothing(runner):
+def test_without_an_image_folder_the_hook_says_nothing(runner):
     runner.train_dataloader = SimpleNamespace(dataset=[1, 2])
     hook = CorruptImageHook()
     hook.before_train(runner)
+    hook.after_train_epoch(runner)
     hook.after_train(runner)
-    assert len(runner.lines) == 1 and 'no viewplug.ImageFolder in train_dataloader' in runner.lines[0]
+    assert runner.lines == []
 
 
 class Toy(nn.Module):

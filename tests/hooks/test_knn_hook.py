@@ -4,13 +4,13 @@ import random
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from mmengine.hooks import Hook
+from processes import in_processes
 from torch.utils.data import DataLoader
 from toy_siamese import ToyImages, ToySiamese, collate, loader, log_text, make_runner, scalars
 
 from viewplug.evaluation.features import extract_features, gather_shares, share
-from viewplug.evaluation.knn import evaluate_knn
+from viewplug.evaluation.knn import evaluate_knn, knn_predict
 from viewplug.hooks import KNNHook
 from viewplug.hooks.knn import describe_curve
 
@@ -130,56 +130,48 @@ def test_the_line_of_a_curve_reads_as_promised():
     assert describe_curve(records[:1], 20) == 'kNN top-1 (k=20): 29.5 (untrained)'
 
 
-def _rank(rank, port, folder):
-    os.environ.update(
-        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank)
-    )
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=2)
-    # Odd sizes, so that the ranks' shares are unequal; a bank smaller than k on each rank.
+def _rank(folder):
+    os.environ['LOCAL_RANK'] = str(torch.distributed.get_rank())  # mmengine reads it where it wraps the model
+    # Odd sizes, so that the ranks' shares are unequal; on each rank the bank is smaller than k.
     hook = knn_hook(
         train_dataloader=loader(ToyImages(11, views=1), batch_size=4),
         val_dataloader=loader(ToyImages(9, views=1), batch_size=4),
         k=(7, 1),
     )
-    runner = make_runner(
-        folder,
-        [hook],
-        epochs=1,
-        launcher='pytorch',
-        cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)),
-    )
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    runner = make_runner(folder, [hook], epochs=1, launcher='pytorch', cfg=dict(model_wrapper_cfg=wrapper))
     runner.train()
     model = runner.model.module
-    train, val = hook_of(runner)._loaders
-    features, labels = extract_features(model, share(val))
-    whole, whole_labels = gather_shares(features, 9), gather_shares(labels, 9)
-    torch.save(
-        dict(
-            curve=hook_of(runner).curve,
-            features=whole,
-            labels=whole_labels,
-            model=model.state_dict(),
-            shares=(len(features), len(share(train).sampler)),
-        ),
-        f'{folder}/rank{rank}.pt',
+    bank, val = (share(dataloader) for dataloader in hook_of(runner)._loaders)
+    features, labels = extract_features(model, val)
+    return dict(
+        curve=hook_of(runner).curve,
+        shares=(len(bank.sampler), len(val.sampler)),
+        features=gather_shares(features, 9),
+        labels=gather_shares(labels, 9),
+        state=model.state_dict(),
     )
-    torch.distributed.destroy_process_group()
+
+
+def _features_by_rank(ranks, length):
+    """All images' features in one process, each from the model of the rank that had it: norms' statistics differ."""
+    data, parts = ToyImages(length, views=1), []
+    for rank in ranks:
+        model = ToySiamese()
+        model.load_state_dict(rank['state'])
+        parts.append(extract_features(model, DataLoader(data, 4, collate_fn=collate))[0])
+    return torch.stack([parts[index % 2][index] for index in range(length)])
 
 
 def test_two_processes_count_every_sample_once_and_agree_with_one(tmp_path):
-    mp.spawn(_rank, args=(29500 + os.getpid() % 2000, str(tmp_path)), nprocs=2)
-    ranks = [torch.load(tmp_path / f'rank{rank}.pt', weights_only=False) for rank in (0, 1)]
-    assert [rank['shares'] for rank in ranks] == [(5, 6), (4, 5)]
-    assert ranks[0]['curve'] == ranks[1]['curve'] and len(ranks[0]['curve']) == 2
-    # Batch norm statistics are each rank's own here, so the one-process figure takes every image from the model of the
-    # rank that had it.
-    assert torch.equal(ranks[0]['features'], ranks[1]['features'])
-    data, parts = ToyImages(9, views=1), []
+    (tmp_path / 'meet').mkdir()
+    ranks = in_processes(_rank, tmp_path / 'meet', str(tmp_path / 'run'))
+    assert [rank['shares'] for rank in ranks] == [(6, 5), (5, 4)]
+    bank, val = _features_by_rank(ranks, 11), _features_by_rank(ranks, 9)
     for rank in ranks:
-        model = ToySiamese()
-        model.load_state_dict(rank['model'])
-        parts.append(extract_features(model, DataLoader(data, 4, collate_fn=collate))[0])
-    expected = torch.stack([parts[index % 2][index] for index in range(9)])
-    assert torch.allclose(ranks[0]['features'], expected, atol=1e-6)
-    assert ranks[0]['labels'].tolist() == [index % 2 for index in range(9)]
+        assert torch.allclose(rank['features'], val, atol=1e-6)
+        assert rank['labels'].tolist() == [index % 2 for index in range(9)]
+    predicted = knn_predict(val, bank, torch.arange(11) % 2, 7)[7]
+    accuracy = 100 * (predicted == torch.arange(9) % 2).float().mean().item()
+    assert [rank['curve'][-1] for rank in ranks] == [(1, pytest.approx(accuracy))] * 2
+    assert len(ranks[0]['curve']) == 2

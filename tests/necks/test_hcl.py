@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS as STOCK
 from torch.nn import functional as F
-from toys import hcl_branch, toy_resnet, toy_siamese, toy_views, total
+from toys import hcl_branch, total, toy_resnet, toy_siamese, toy_views
 
 from viewplug.backbones import backbone_layout
 from viewplug.necks import HCLNeck
@@ -61,7 +61,9 @@ def vanilla_pyramid(pyramid: SpatialPyramid, features) -> torch.Tensor:
     return F.avg_pool2d(pyramid.readout(pyramid.smooth(top)), 4)
 
 
-@pytest.mark.parametrize(('fusion', 'by_hand'), [(None, pyramid_at_stride_16), (16, pyramid_at_stride_16), (4, vanilla_pyramid)])
+@pytest.mark.parametrize(
+    ('fusion', 'by_hand'), [(None, pyramid_at_stride_16), (16, pyramid_at_stride_16), (4, vanilla_pyramid)]
+)
 @pytest.mark.parametrize('size', [64, 96, 224])
 def test_the_spatial_map_is_the_obvious_pyramids(fusion, by_hand, size):
     pyramid = SpatialPyramid(CHANNELS, STRIDES, map_stride=16, fusion_stride=fusion, lateral_channels=6).double()

@@ -126,9 +126,7 @@ class ImageFolder(CustomDataset):
             )
         if not self._record.add(idx):
             return
-        print_log(
-            f'viewplug.ImageFolder: {path} is replaced by the next image: {reason}', 'current', level=logging.WARNING
-        )
+        _warn(f'{path} is replaced by the next image: {reason}')
         count = self._record.count()
         limit = self.max_corrupt
         if isinstance(limit, float):
@@ -178,17 +176,11 @@ class ImageFolder(CustomDataset):
         self.folder_to_idx = {name: i for i, name in enumerate(classes)}
         nested = sorted(path.split('/', 1) for path in images if '/' in path)
         if len(nested) < len(images):
-            print_log(
-                f'viewplug.ImageFolder: {len(images) - len(nested)} images directly in {root} have no class and are '
-                f'left out (with_label=True).',
-                'current',
-                level=logging.WARNING,
-            )
+            loose = len(images) - len(nested)
+            _warn(f'{loose} images directly in {root} have no class and are left out (with_label=True).')
         empty = sorted(set(classes) - {name for name, _ in nested})
         if empty and nested:
-            print_log(
-                f'viewplug.ImageFolder: no images in the classes {", ".join(empty)}', 'current', level=logging.WARNING
-            )
+            _warn(f'no images in the classes {", ".join(empty)}')
         return [(f'{name}/{rest}', self.folder_to_idx[name]) for name, rest in nested]
 
 
@@ -292,6 +284,10 @@ def _lacks_jpeg_end(path: str) -> bool:
             return False
         file.seek(-2, os.SEEK_END)
         return file.read(2) != b'\xff\xd9'
+
+
+def _warn(text: str) -> None:
+    print_log(f'viewplug.ImageFolder: {text}', logger='current', level=logging.WARNING)
 
 
 def _check_limit(max_corrupt: int | float | None) -> None:

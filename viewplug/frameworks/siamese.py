@@ -44,7 +44,7 @@ class Siamese(BaseModel):
 
     A branch compares every pair of an online view o and a target view t that its ``pairs`` admits ('cross': o != t,
     'same': o == t, 'all'); its loss is the mean over the pairs times its weight. ``in_channels`` and ``in_strides``
-    that a neck of ours leaves out are read off the backbone.
+    that a neck of ours leaves out are read off the backbone, a head's ``feat_dim`` off the neck.
 
     Attributes:
         backbone: the online backbone; its checkpoint prefix ``backbone.`` is an API.
@@ -132,10 +132,12 @@ class Siamese(BaseModel):
                 f'model.branches.{name} takes the keys neck, head, weight and pairs, got {", ".join(sorted(cfg))}'
             )
         cfg['neck'] = _built(self._with_layout(cfg['neck']))
+        out_channels = getattr(cfg['neck'], 'out_channels', None)
+        if isinstance(cfg['head'], dict) and out_channels and 'feat_dim' in _arguments_of(cfg['head']):
+            cfg['head'] = {'feat_dim': out_channels, **cfg['head']}
         cfg['head'] = _built(cfg['head'])
         branch = Branch(**cfg)
         feat_dim = getattr(branch.head, 'feat_dim', None)
-        out_channels = getattr(branch.neck, 'out_channels', None)
         if feat_dim and out_channels and feat_dim != out_channels:
             raise ValueError(
                 f'model.branches.{name}.head.feat_dim={feat_dim}, but its neck ({type(branch.neck).__name__}) gives '
@@ -147,10 +149,7 @@ class Siamese(BaseModel):
         """Fill in ``in_channels`` and ``in_strides`` where a neck of ours takes them and was not given them."""
         if isinstance(neck, nn.Module):
             return neck
-        kind = neck['type'] if isinstance(neck['type'], type) else _class_of(neck['type'])
-        if kind is None or not kind.__module__.startswith('viewplug.'):
-            return neck
-        wanted = {'in_channels', 'in_strides'} & set(inspect.signature(kind).parameters) - set(neck)
+        wanted = {'in_channels', 'in_strides'} & _arguments_of(neck) - set(neck)
         if not wanted:
             return neck
         layout = dict(zip(('in_channels', 'in_strides'), backbone_layout(self.backbone), strict=True))
@@ -183,8 +182,13 @@ def _built(module: dict | nn.Module) -> nn.Module:
     return module if isinstance(module, nn.Module) else MODELS.build(module)
 
 
-def _class_of(name: str) -> type | None:
-    return MODELS.get(name if '.' in name else f'viewplug.{name}')
+def _arguments_of(cfg: dict) -> set[str]:
+    """Names of the arguments that the component of ``cfg`` takes, if it is one of ours."""
+    kind = cfg['type']
+    if isinstance(kind, str):
+        kind = MODELS.get(kind if '.' in kind else f'viewplug.{kind}')
+    ours = kind is not None and kind.__module__.startswith('viewplug.')
+    return set(inspect.signature(kind).parameters) if ours else set()
 
 
 def _reset_missing_target(model: Siamese, incompatible) -> None:

@@ -14,8 +14,8 @@ from viewplug.registry import HOOKS
 class CarryOverHook(Hook):
     """Start a stage from another stage's checkpoint (``load_from``), say what carried over, and refuse an empty start.
 
-    Works on the checkpoint between reading and loading: renames, drops what does not fit, lists both in the log. On resume
-    it does nothing.
+    Works on the checkpoint between reading and loading: renames, drops what does not fit, lists both in the log. On
+    resume it does nothing.
 
     Args:
         rename: prefix in the checkpoint -> prefix in this model. HCL's second stage (sec. 4.1) takes MoCo v2's MLP as
@@ -58,10 +58,11 @@ class CarryOverHook(Hook):
             f'  left behind   {_summary(left)}'
         )
         for prefix in self.required:
-            if not any(name.startswith(prefix) for name in carried):
+            # Batch norm's step counters have the same shape in any network.
+            if not any(name.startswith(prefix) and value.dim() for name, value in carried.items()):
                 raise ValueError(
-                    f'load_from={runner._load_from}: no tensor carries over into this model\'s {prefix}* '
-                    f'(the file has {_summary(source)}); is it a checkpoint of the stage before, with the same backbone?'
+                    f"load_from={runner._load_from}: no tensor carries over into this model's {prefix}* "
+                    f'(the file has {_summary(source)}); is it the stage before, with the same backbone?'
                 )
         checkpoint['state_dict'] = carried
 
@@ -76,12 +77,12 @@ class CarryOverHook(Hook):
 
 def _summary(names) -> str:
     """``branches.image.neck (4), target.backbone (318), ...``"""
-    counts = Counter('.'.join(name.split('.')[:_depth(name)]) for name in names)
+    counts = Counter('.'.join(name.split('.')[: _depth(name)]) for name in names)
     return ', '.join(f'{group} ({number})' for group, number in counts.items()) or 'nothing'
 
 
 def _depth(name: str) -> int:
-    """Parts of a name that tell a module from its neighbours: branches.image.neck.semantic, target.backbone, backbone."""
+    """Parts of a name that tell a module from its neighbours, e.g. 4 in branches.image.neck.semantic."""
     if name.startswith('branches.'):
         return 4 if '.neck.' in name else 3
     return {'target.backbone': 2, 'target.necks': 4}.get('.'.join(name.split('.')[:2]), 1)

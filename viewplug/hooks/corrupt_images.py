@@ -31,10 +31,6 @@ class CorruptImageHook(Hook):
         self.max_paths = max_paths
         self._known: set[str] = set()
 
-    def before_train(self, runner: Runner) -> None:
-        if not self._folders(runner):
-            runner.logger.warning('viewplug.CorruptImageHook: no viewplug.ImageFolder in train_dataloader to report on')
-
     def after_train_epoch(self, runner: Runner) -> None:
         new = self._gather(runner) - self._known
         if new:

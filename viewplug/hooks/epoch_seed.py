@@ -26,8 +26,8 @@ class EpochSeedHook(Hook):
         loader.worker_init_fn = seed_worker
         if getattr(loader, 'persistent_workers', False):
             runner.logger.info(
-                'EpochSeedHook: train_dataloader.persistent_workers=True, so a resumed run will not repeat the unbroken '
-                'one exactly (the workers keep random states of their own); set it to False if it must.'
+                'EpochSeedHook: train_dataloader.persistent_workers=True, so a resumed run will not repeat the '
+                'unbroken one exactly (the workers keep random states of their own); set it to False if it must.'
             )
 
     def before_train_epoch(self, runner) -> None:

@@ -1,0 +1,92 @@
+"""``tools/train.py --demo``: any pre-training config of this project on ShapeScenes, sized for two CPU cores."""
+
+from __future__ import annotations
+
+from mmengine import Config
+
+from viewplug.schedule import set_epochs
+
+VIEW_SIZE = 32
+BACKBONE = dict(
+    type='mmpretrain.ResNet_CIFAR',
+    depth=18,
+    stem_channels=16,
+    base_channels=16,
+    strides=(2, 2, 1, 1),  # an 8 x 8 last map at 32 pixels: coarser ones localise nothing
+    out_indices=(0, 1, 2, 3),
+)
+SCENES = dict(type='viewplug.ShapeScenes', image_size=48, preload=True)
+NUM_TRAIN, NUM_BANK, NUM_VAL = 4000, 2000, 1000
+BATCH_SIZE = 128
+LEARNING_RATE = 0.06
+QUEUE_LEN = 1024
+MOMENTUM = 0.99
+EPOCHS = 20
+TOO_STRONG = ('GaussianBlur',)  # at 32 pixels blur leaves nothing to see
+
+
+def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
+    """Swap in ShapeScenes, a small ResNet and a schedule of minutes; branches, target, augmentation and hooks stay.
+
+    Raises:
+        ValueError: ``cfg`` does not train a ``viewplug.Siamese``.
+    """
+    if cfg.model.type != 'viewplug.Siamese':
+        raise ValueError(f'--demo is for pre-training configs of viewplug.Siamese, got model.type={cfg.model.type!r}')
+    cfg = cfg.copy()
+    cfg.model.backbone = BACKBONE
+    for branch in cfg.model.branches.values():
+        branch.neck = _small_neck(branch.neck)
+        branch.head.pop('feat_dim', None)  # read off the neck
+        if 'queue_len' in branch.head:
+            branch.head.queue_len = QUEUE_LEN
+    if cfg.model.target.type == 'viewplug.MomentumTarget':
+        cfg.model.target.momentum = MOMENTUM
+    cfg.train_dataloader = _small_loader(cfg.train_dataloader)
+    cfg.optim_wrapper.optimizer.lr = LEARNING_RATE
+    cfg.optim_wrapper.optimizer.weight_decay = 5e-4
+    cfg.load_from = None
+    cfg.pop('auto_scale_lr', None)
+    set_epochs(cfg, epochs)
+    cfg.default_hooks.logger.interval = 10
+    cfg.default_hooks.checkpoint.interval = 5
+    cfg.log_processor = dict(window_size=10)
+    hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.type != 'viewplug.KNNHook']
+    cfg.custom_hooks = [*hooks, _knn_hook()]
+    return cfg
+
+
+def _small_neck(neck: dict) -> dict:
+    neck = {key: value for key, value in neck.items() if key not in ('in_channels', 'in_strides', 'hidden_channels')}
+    if neck['type'] == 'viewplug.HCLNeck':
+        neck.update(input_size=VIEW_SIZE, map_stride=4, fusion_stride=None, lateral_channels=32)
+    return neck
+
+
+def _small_loader(loader: dict) -> dict:
+    multi_view = next(step for step in loader.dataset.pipeline if step.type.endswith('MultiView'))
+    for views in multi_view.transforms:
+        for step in views:
+            if step.type.endswith('RandomResizedCrop'):
+                step.scale = VIEW_SIZE
+    multi_view.transforms = [[s for s in views if s.type not in TOO_STRONG] for views in multi_view.transforms]
+    steps = [step for step in loader.dataset.pipeline if not step.type.startswith('Load')]
+    return dict(
+        batch_size=BATCH_SIZE,
+        num_workers=1,
+        drop_last=True,
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        collate_fn=dict(type='default_collate'),
+        dataset=dict(**SCENES, num_images=NUM_TRAIN, pipeline=steps),
+    )
+
+
+def _knn_hook() -> dict:
+    def loader(split: str, num_images: int) -> dict:
+        pipeline = [dict(type='Resize', scale=(VIEW_SIZE, VIEW_SIZE)), dict(type='PackInputs')]
+        dataset = dict(**SCENES, split=split, num_images=num_images, pipeline=pipeline)
+        return dict(batch_size=250, num_workers=0, dataset=dataset)
+
+    return dict(
+        type='viewplug.KNNHook', train_dataloader=loader('train', NUM_BANK), val_dataloader=loader('val', NUM_VAL)
+    )

@@ -1,0 +1,188 @@
+"""From a config file and a command line to a finished run."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from argparse import Namespace
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine import Config
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from viewplug.demo import to_demo
+from viewplug.schedule import set_epochs
+
+
+class UserError(Exception):
+    """Something in the config, the data or the command line; its text is all that a user needs to see."""
+
+
+def train(args: Namespace) -> None:
+    """Run what ``tools/train.py`` was asked for.
+
+    Raises:
+        UserError: before the first step, with a sentence that names the key or path at fault.
+    """
+    cfg = read_config(args.config, args)
+    if args.stages:
+        cfg.load_from = _run_first_stage(cfg, args)
+    if args.resume:
+        _resume(cfg, args.resume)
+    run(cfg, args)
+    next_step = f'python tools/train.py {args.config} --data-root /path/to/your/images'
+    if args.demo:
+        print_log(f'That was the demo. On your own images: {next_step}{" --stages" * args.stages}', 'current')
+
+
+def read_config(path: str | Path, args: Namespace) -> Config:
+    """The config of ``path`` with the command line applied; --cfg-options have the last word."""
+    if not os.path.isfile(path):
+        raise UserError(f'no config file {os.path.abspath(path)}')
+    cfg = Config.fromfile(path)
+    options = dict(args.cfg_options)
+    with _sentences():
+        for name in ('stage1_epochs', 'stage2_epochs'):
+            if name in options:
+                cfg[name] = options.pop(name)
+        if args.demo:
+            cfg = to_demo(cfg)
+        elif 'stage2_epochs' in cfg:
+            set_epochs(cfg, cfg.stage2_epochs)
+        if args.epochs:
+            set_epochs(cfg, args.epochs)
+    if args.data_root:
+        _set_data_root(cfg, args.data_root)
+    if args.amp:
+        _set_amp(cfg, args.amp)
+    cfg.merge_from_dict(options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(path).stem}{"_demo" * args.demo}'
+    return cfg
+
+
+def run(cfg: Config, args: Namespace) -> None:
+    """Train ``cfg``. Errors before the first step become sentences, later ones surface as they are."""
+    check_data(cfg)
+    warnings.filterwarnings('ignore', message="Only use 'alpha' for pillow backend")  # mmcv, once a worker and epoch
+    if cfg.get('load_from') and '://' not in cfg.load_from and not os.path.exists(cfg.load_from):
+        stages = f', or run both stages: tools/train.py {args.config} --stages' if 'stage1_config' in cfg else ''
+        raise UserError(
+            f'load_from={cfg.load_from}: no such checkpoint; set it with --cfg-options load_from=PATH{stages}'
+        )
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
+        _use_gloo(cfg)
+    progress = None
+    try:
+        runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+        progress = _Steps()
+        runner.register_hook(progress)
+        runner.train()
+    except (ValueError, FileNotFoundError, KeyError) as error:
+        if progress is not None and progress.taken:
+            raise
+        raise UserError(error.args[0] if error.args else error) from error
+
+
+def check_data(cfg: Config) -> None:
+    """Look for the training data where the config expects it, before anything heavy starts."""
+    for dataset in _leaf_configs(cfg.get('train_dataloader', {}).get('dataset')):
+        root = dataset.get('data_root')
+        downloads = 'CIFAR' in str(dataset.type) or 'MNIST' in str(dataset.type)
+        if isinstance(root, str) and root and '://' not in root and not downloads and not os.path.isdir(root):
+            raise UserError(
+                f'no training data at {os.path.abspath(root)} (train_dataloader.dataset.data_root={root!r}): link it '
+                f'there (ln -s /path/to/images {root}), name another folder (--data-root DIR), or try the config on '
+                'the embedded data set first (--demo)'
+            )
+
+
+def _run_first_stage(cfg: Config, args: Namespace) -> str:
+    """Train ``stage1_config`` (or go on with it) and return its last checkpoint."""
+    if 'stage1_config' not in cfg:
+        raise UserError(f'--stages needs a config with a stage1_config, and {args.config} has none')
+    first = read_config(Path(args.config).parent / cfg.stage1_config, args)
+    with _sentences():
+        set_epochs(first, cfg.stage1_epochs if not args.demo else max(1, cfg.train_cfg.max_epochs // 2))
+    first.work_dir = str(Path(cfg.work_dir) / 'stage1')
+    latest = find_latest_checkpoint(first.work_dir) if os.path.isdir(first.work_dir) else None
+    if latest is None or not latest.endswith(f'epoch_{first.train_cfg.max_epochs}.pth'):
+        print_log(
+            f'Stage 1 of 2: {first.filename}, {first.train_cfg.max_epochs} epochs, in {first.work_dir}', 'current'
+        )
+        first.resume = latest is not None and bool(args.resume)
+        run(first, args)
+        latest = find_latest_checkpoint(first.work_dir)
+    print_log(f'Stage 2 of 2: {cfg.filename}, {cfg.train_cfg.max_epochs} epochs, from {latest}', 'current')
+    return latest
+
+
+def _resume(cfg: Config, where: str) -> None:
+    """mmengine's ``resume`` with ``load_from`` set would resume from the stage before, so only one of them is set."""
+    if where != 'auto':
+        if not os.path.exists(where):
+            raise UserError(f'--resume {where}: no such checkpoint')
+        cfg.resume, cfg.load_from = True, where
+    elif os.path.isdir(cfg.work_dir) and find_latest_checkpoint(cfg.work_dir):
+        cfg.resume, cfg.load_from = True, None
+    else:
+        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning', 'current')
+
+
+def _set_data_root(cfg: Config, root: str) -> None:
+    if not os.path.isdir(root):
+        raise UserError(f'--data-root: no folder {os.path.abspath(root)}')
+    dataset = dict(
+        type='viewplug.ImageFolder', data_root=root, pipeline=_leaf_configs(cfg.train_dataloader.dataset)[0].pipeline
+    )
+    if not any(step.type.startswith('Load') for step in dataset['pipeline']):
+        dataset['pipeline'] = [dict(type='LoadImageFromFile'), *dataset['pipeline']]
+    cfg.train_dataloader.dataset = dataset
+
+
+def _set_amp(cfg: Config, precision: str) -> None:
+    if not torch.cuda.is_available():
+        raise UserError(f'--amp {precision}: mixed precision is for GPUs, and torch sees none here')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.dtype = {'bf16': 'bfloat16', 'fp16': 'float16'}[precision]
+    if precision == 'fp16':
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _use_gloo(cfg: Config) -> None:
+    """mmengine's launchers expect a GPU for each process; on a CPU the process group has to be there already."""
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    cfg.setdefault('env_cfg', {})['dist_cfg'] = dict(backend='gloo')
+    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+
+
+def _leaf_configs(dataset) -> list:
+    """The data set configs inside wrappers such as ConcatDataset and RepeatDataset."""
+    if not dataset:
+        return []
+    inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else [])
+    return [leaf for child in inner for leaf in _leaf_configs(child)] if inner else [dataset]
+
+
+class _Steps(Hook):
+    """Whether training has begun."""
+
+    taken = False
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self.taken = True
+
+
+@contextmanager
+def _sentences():
+    """A ValueError of ours as a sentence for the user."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(error) from error

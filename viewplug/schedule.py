@@ -1,0 +1,31 @@
+"""The length of a run as one number."""
+
+from __future__ import annotations
+
+from mmengine import Config
+
+
+def set_epochs(cfg: Config, epochs: int) -> None:
+    """Make an epoch-based config ``epochs`` long, its schedulers and everything else that counts epochs with it.
+
+    Every scheduler's ``begin``, ``end``, ``T_max`` and ``milestones`` are scaled by new over old length.
+
+    Raises:
+        ValueError: ``epochs`` is below 1, or the config does not count epochs.
+    """
+    if epochs < 1:
+        raise ValueError(f'epochs must be at least 1, got {epochs}')
+    if 'max_epochs' not in cfg.get('train_cfg', {}):
+        raise ValueError(
+            f'the length can be set for configs with train_cfg.max_epochs, got train_cfg={cfg.get("train_cfg")}'
+        )
+    factor = epochs / cfg.train_cfg.max_epochs
+    cfg.train_cfg.max_epochs = epochs
+    for scheduler in cfg.get('param_scheduler') or []:
+        if not scheduler.get('by_epoch', True):
+            continue
+        for key in ('begin', 'end', 'T_max'):
+            if isinstance(scheduler.get(key), int):
+                scheduler[key] = round(scheduler[key] * factor)
+        if 'milestones' in scheduler:
+            scheduler.milestones = [round(milestone * factor) for milestone in scheduler.milestones]
