@@ -35,14 +35,4 @@ train_dataloader = dict(
 )
 
 optim_wrapper = dict(optimizer=dict(lr=0.05))
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(
-        type='viewplug.CarryOverHook',
-        rename={
-            'branches.image.neck.': 'branches.image.neck.semantic.',
-            'target.necks.image.': 'target.necks.image.semantic.',
-        },
-        fresh=('target.steps', 'branches.image.head.'),
-    ),
-]
+custom_hooks = [*_base_.custom_hooks, _base_.carry_over]

@@ -195,12 +195,15 @@ def test_a_schedule_of_unknown_length_is_refused(monkeypatch):
         MomentumTarget(end_momentum=1.0).momentum_at(3)
 
 
+SHUFFLE_SEED = 3
+
+
 def keys_on_a_rank(images, batch_norm: bool, shuffle: bool):
     torch.manual_seed(1)
     model = toy_siamese(
         backbone=ToyBackbone(batch_norm=batch_norm), target=dict(type='MomentumTarget', shuffle_bn=shuffle)
     )
-    torch.manual_seed(2 + get_rank())  # ranks draw different permutations; rank 0's must hold
+    torch.manual_seed(SHUFFLE_SEED + get_rank())  # ranks draw different permutations; rank 0's must hold
     mine = images.chunk(2)[get_rank()]
     keys = model.target.embeddings(model, [mine], [0], {})[0]['image']
     statistics = model.target.backbone.layers[1].running_mean.clone() if batch_norm else None
@@ -209,6 +212,9 @@ def keys_on_a_rank(images, batch_norm: bool, shuffle: bool):
 
 
 def test_shuffled_keys_come_back_to_the_processes_of_their_images(tmp_path):
+    torch.manual_seed(SHUFFLE_SEED)
+    order = torch.randperm(12)
+    assert not torch.equal(order, torch.argsort(order))  # else going and coming back were the same
     images = torch.randn(12, 3, 16, 16)
     torch.manual_seed(1)
     expected = toy_siamese().encode(images)['image'].chunk(2)
@@ -222,7 +228,7 @@ def test_shuffling_computes_batch_statistics_over_images_of_all_processes(tmp_pa
     images[6:] += 10
     torch.manual_seed(1)
     convolution = toy_siamese(backbone=ToyBackbone(batch_norm=True)).backbone.layers[0]
-    torch.manual_seed(2)
+    torch.manual_seed(SHUFFLE_SEED)
     shares = torch.randperm(12).view(2, 6)
     assert all(0 < (share >= 6).sum() < 6 for share in shares)
     for rank, (_, mean, _) in enumerate(in_processes(keys_on_a_rank, tmp_path, images, True, True)):

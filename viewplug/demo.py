@@ -46,6 +46,7 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     cfg.optim_wrapper.optimizer.lr = LEARNING_RATE
     cfg.optim_wrapper.optimizer.weight_decay = 5e-4
     cfg.load_from = None
+    cfg.data_preprocessor.to_rgb = True  # scenes are BGR, as loaded images
     cfg.pop('auto_scale_lr', None)
     set_epochs(cfg, epochs)
     cfg.default_hooks.logger.interval = 10

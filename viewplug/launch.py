@@ -112,13 +112,11 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
     first.work_dir = str(Path(cfg.work_dir) / 'stage1')
     latest = find_latest_checkpoint(first.work_dir) if os.path.isdir(first.work_dir) else None
     if latest is None or not latest.endswith(f'epoch_{first.train_cfg.max_epochs}.pth'):
-        print_log(
-            f'Stage 1 of 2: {first.filename}, {first.train_cfg.max_epochs} epochs, in {first.work_dir}', 'current'
-        )
+        print_log(f'Stage 1 of 2: {first.train_cfg.max_epochs} epochs of {first.filename}', 'current')
         first.resume = latest is not None and bool(args.resume)
         run(first, args)
         latest = find_latest_checkpoint(first.work_dir)
-    print_log(f'Stage 2 of 2: {cfg.filename}, {cfg.train_cfg.max_epochs} epochs, from {latest}', 'current')
+    print_log(f'Stage 2 of 2: {cfg.train_cfg.max_epochs} epochs of {cfg.filename}, from {latest}', 'current')
     return latest
 
 
@@ -137,12 +135,11 @@ def _resume(cfg: Config, where: str) -> None:
 def _set_data_root(cfg: Config, root: str) -> None:
     if not os.path.isdir(root):
         raise UserError(f'--data-root: no folder {os.path.abspath(root)}')
-    dataset = dict(
-        type='viewplug.ImageFolder', data_root=root, pipeline=_leaf_configs(cfg.train_dataloader.dataset)[0].pipeline
-    )
-    if not any(step.type.startswith('Load') for step in dataset['pipeline']):
-        dataset['pipeline'] = [dict(type='LoadImageFromFile'), *dataset['pipeline']]
-    cfg.train_dataloader.dataset = dataset
+    pipeline = _leaf_configs(cfg.train_dataloader.dataset)[0].pipeline
+    if not any(step.type.startswith('Load') for step in pipeline):  # the data set gave images itself, in RGB
+        pipeline = [dict(type='LoadImageFromFile'), *pipeline]
+        cfg.data_preprocessor.to_rgb = True
+    cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
 
 
 def _set_amp(cfg: Config, precision: str) -> None:

@@ -29,3 +29,13 @@ log_level = 'INFO'
 load_from = None
 resume = False
 randomness = dict(seed=0)
+
+# HCL's second stage adds this to its hooks: MoCo v2's MLP becomes the semantic half, the queue starts anew.
+carry_over = dict(
+    type='viewplug.CarryOverHook',
+    rename={
+        'branches.image.neck.': 'branches.image.neck.semantic.',
+        'target.necks.image.': 'target.necks.image.semantic.',
+    },
+    fresh=('target.steps', 'branches.image.head.'),
+)

@@ -19,9 +19,7 @@ view_pipeline = [
     dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5),
     dict(type='RandomFlip', prob=0.5),
 ]
-pack_views = dict(
-    type='PackInputs', meta_keys=('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'crop_box', 'flip')
-)
+pack_views = dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'crop_box', 'flip'))
 
 train_dataloader = dict(
     batch_size=32,  # times 8 processes

@@ -1,6 +1,12 @@
-from .fashion_mnist import FashionMNIST
-from .image_folder import CorruptImagesError, ImageFolder
-from .leaves import leaf_datasets
-from .shape_scenes import ShapeScenes
+"""Data sets."""
 
-__all__ = ['ShapeScenes', 'CorruptImagesError', 'FashionMNIST', 'ImageFolder', 'leaf_datasets']
+from viewplug.requirements import require
+
+require('mmengine', 'mmcv', 'mmpretrain')
+
+from .fashion_mnist import FashionMNIST  # noqa: E402
+from .image_folder import CorruptImagesError, ImageFolder  # noqa: E402
+from .leaves import leaf_datasets  # noqa: E402
+from .shape_scenes import ShapeScenes  # noqa: E402
+
+__all__ = ['CorruptImagesError', 'FashionMNIST', 'ImageFolder', 'ShapeScenes', 'leaf_datasets']

@@ -1,0 +1,37 @@
+# CIFAR-10 at 32 pixels, cut as MoCo v2 does but for the blur. mmpretrain downloads it into data/cifar10.
+_base_ = './views_mocov2.py'
+
+data_preprocessor = dict(mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255], to_rgb=False)
+
+view_pipeline = [
+    dict(type='viewplug.RandomResizedCrop', scale=32, crop_ratio_range=(0.2, 1.0), backend='pillow'),
+    dict(
+        type='RandomApply',
+        transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)],
+        prob=0.8,
+    ),
+    dict(type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.2989, 0.587, 0.114)),
+    dict(type='RandomFlip', prob=0.5),
+]
+train_dataloader = dict(
+    batch_size=512,
+    num_workers=4,
+    dataset=dict(
+        _delete_=True,
+        type='CIFAR10',
+        data_root='data/cifar10',
+        split='train',
+        pipeline=[dict(type='viewplug.MultiView', num_views=2, transforms=[view_pipeline]), _base_.pack_views],
+    ),
+)
+
+knn_bank = dict(
+    batch_size=500,
+    num_workers=2,
+    dataset=dict(type='CIFAR10', data_root='data/cifar10', split='train', pipeline=[dict(type='PackInputs')]),
+)
+knn_queries = dict(
+    batch_size=500,
+    num_workers=2,
+    dataset=dict(type='CIFAR10', data_root='data/cifar10', split='test', pipeline=[dict(type='PackInputs')]),
+)

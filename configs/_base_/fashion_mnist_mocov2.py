@@ -1,0 +1,33 @@
+# Fashion-MNIST as three equal channels at 32 pixels (28 originally), from Debian's dataset-fashion-mnist or downloaded
+# into data/fashion_mnist by mmpretrain. Images are grey: jitter is brightness and contrast only.
+_base_ = './views_mocov2.py'
+
+data_preprocessor = dict(mean=[72.94] * 3, std=[90.02] * 3, to_rgb=False)
+
+view_pipeline = [
+    dict(type='viewplug.RandomResizedCrop', scale=32, crop_ratio_range=(0.2, 1.0), backend='pillow'),
+    dict(type='RandomApply', transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4)], prob=0.8),
+    dict(type='RandomFlip', prob=0.5),
+]
+train_dataloader = dict(
+    batch_size=256,
+    num_workers=1,
+    dataset=dict(
+        _delete_=True,
+        type='viewplug.FashionMNIST',
+        split='train',
+        pipeline=[dict(type='viewplug.MultiView', num_views=2, transforms=[view_pipeline]), _base_.pack_views],
+    ),
+)
+
+whole_image = [dict(type='Resize', scale=(32, 32)), dict(type='PackInputs')]
+knn_bank = dict(
+    batch_size=500,
+    num_workers=0,
+    dataset=dict(type='viewplug.FashionMNIST', split='train', pipeline=whole_image),
+)
+knn_queries = dict(
+    batch_size=500,
+    num_workers=0,
+    dataset=dict(type='viewplug.FashionMNIST', split='test', pipeline=whole_image),
+)

@@ -1,0 +1,215 @@
+"""tools/train.py as its users meet it: what works, and one sentence for what does not."""
+
+import json
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine import Config
+from PIL import Image
+
+from viewplug.launch import UserError, read_config, run, train
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('configs/**/*.py') if '_base_' not in path.parts)
+TINY = {
+    'train_dataloader.batch_size': 8,
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.dataset.num_images': 24,
+    'train_dataloader.dataset.image_size': 32,
+    'model.backbone.base_channels': 4,
+    'model.backbone.stem_channels': 4,
+    'model.branches.image.head.queue_len': 20,
+    'default_hooks.checkpoint.interval': 1,
+}
+
+
+def arguments(config, tmp_path, **changes):
+    options = dict(changes.pop('options', {}))
+    defaults = dict(demo=False, stages=False, data_root=None, amp=None, resume=None, epochs=None, launcher='none')
+    given = dict(config=str(ROOT / config), work_dir=str(tmp_path / 'work'), cfg_options=options, **defaults)
+    return Namespace(**{**given, **changes})
+
+
+def demo(config, tmp_path, options=(), **changes):
+    """Arguments of a demo of seconds: tiny network, 24 scenes, one epoch, kNN on a handful."""
+    cfg = read_config(str(ROOT / config), arguments(config, tmp_path, demo=True))
+    last = len(cfg.custom_hooks) - 1
+    knn = {f'custom_hooks.{last}.{loader}.dataset.num_images': 24 for loader in ('train_dataloader', 'val_dataloader')}
+    changes = {'epochs': 1, **changes}
+    return arguments(config, tmp_path, demo=True, options={**TINY, **knn, **dict(options)}, **changes)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """12 images, nested, two of them at the top."""
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        path = tmp_path / 'images' / ('' if i < 2 else f'class{i % 3}') / f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(path)
+    return tmp_path / 'images'
+
+
+def small(config='configs/mocov2_r50.py', **model):
+    """Options that make a real config CPU-sized without --demo: R18, 32-pixel views."""
+    return {
+        'model.backbone.depth': 18,
+        'model.backbone.base_channels': 8,
+        'model.backbone.stem_channels': 8,
+        'model.branches.image.head.queue_len': 30,
+        'train_dataloader.batch_size': 4,
+        'train_dataloader.num_workers': 0,
+        **model,
+    }
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_every_config_of_the_repository_runs_as_a_demo(config, tmp_path):
+    train(demo(config, tmp_path))
+    work = tmp_path / 'work'
+    assert (work / 'epoch_1.pth').exists()
+    assert list((work / 'vis_views').glob('*.png'))
+    scalars = [json.loads(line) for line in next(work.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    assert sum('knn/top1_k20' in line for line in scalars) == 2  # untrained and trained
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_every_config_builds_its_full_size_model_and_its_feat_dim_is_the_necks(config):
+    from mmengine.registry import MODELS
+
+    cfg = Config.fromfile(ROOT / config)
+    cfg.model.branches.image.head.queue_len = 8
+    model = MODELS.build(cfg.model)
+    assert model.branches.image.head.feat_dim == model.branches.image.neck.out_channels
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end
+
+
+def test_two_stages_run_with_one_command_and_carry_the_weights_over(tmp_path, monkeypatch):
+    args = demo(
+        'configs/mocov2_hcl_r50.py',
+        tmp_path,
+        stages=True,
+        epochs=None,
+        options={'train_cfg.max_epochs': 1, 'param_scheduler.0.T_max': 1, 'param_scheduler.0.end': 1},
+    )
+    train(args)
+    work = tmp_path / 'work'
+    assert (work / 'stage1/epoch_1.pth').exists() and (work / 'epoch_1.pth').exists()
+    log = '\n'.join(path.read_text() for path in work.glob('2*/*.log'))
+    assert 'carried over' in log and 'branches.image.neck.semantic (4)' in log and 'target.backbone' in log
+
+
+def test_stage_lengths_are_config_fields():
+    args = arguments('configs/mocov2_hcl_r50.py', Path('x'), options=dict(stage1_epochs=800, stage2_epochs=400))
+    cfg = read_config(args.config, args)
+    assert (cfg.stage1_epochs, cfg.train_cfg.max_epochs, cfg.param_scheduler[0].T_max) == (800, 400, 400)
+
+
+def test_a_folder_of_nested_images_trains_without_labels(folder, tmp_path):
+    options = small(
+        **{'train_dataloader.dataset.pipeline.1.transforms.0.0.scale': 32, 'env_cfg.cudnn_benchmark': False}
+    )
+    train(arguments('configs/mocov2_r50.py', tmp_path, data_root=str(folder), epochs=1, options=options))
+    state = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=False)
+    assert state['meta']['iter'] == 3
+    assert state['state_dict']['branches.image.head.pointer'] == 12
+
+
+def test_corrupt_images_among_good_ones_are_skipped_counted_and_logged(folder, tmp_path):
+    (folder / 'broken.jpg').write_bytes(b'no image')
+    options = small(**{'train_dataloader.dataset.pipeline.1.transforms.0.0.scale': 32})
+    train(arguments('configs/mocov2_r50.py', tmp_path, data_root=str(folder), epochs=1, options=options))
+    log = next((tmp_path / 'work').glob('2*/*.log')).read_text()
+    assert 'broken.jpg' in log and '1 of 13 images' in log
+
+
+BAD = {
+    'missing data': (dict(), {}, 'no training data at .*--data-root.*--demo'),
+    'folder without images': (dict(data_root='EMPTY'), {}, 'no image to train on'),
+    'no such folder': (dict(data_root='NOWHERE'), {}, 'no folder .*NOWHERE'),
+    'batch larger than data': (
+        dict(data_root='IMAGES'),
+        {'train_dataloader.batch_size': 64},
+        'batch_size=64.*12 images',
+    ),
+    'wrong feat_dim': (
+        dict(data_root='IMAGES'),
+        {'model.branches.image.head.feat_dim': 64},
+        r'model\.branches\.image\.head\.feat_dim=64.*set feat_dim=128',
+    ),
+    'unknown branch key': (
+        dict(data_root='IMAGES'),
+        {'model.branches.image.hed': 1},
+        'model.branches.image takes the keys',
+    ),
+    'misspelt type': (
+        dict(data_root='IMAGES'),
+        {'model.branches.image.neck.type': 'viewplug.MLPNek'},
+        'viewplug.MLPNeck',
+    ),
+    'amp on a cpu': (dict(data_root='IMAGES', amp='bf16'), {}, '--amp bf16'),
+    'no such checkpoint': (dict(data_root='IMAGES', resume='gone.pth'), {}, 'gone.pth: no such checkpoint'),
+    'no stages': (dict(data_root='IMAGES', stages=True), {}, 'stage1_config'),
+}
+
+
+@pytest.mark.parametrize('case', BAD)
+def test_a_mistake_is_answered_with_one_sentence_before_the_first_step(case, folder, tmp_path):
+    if case == 'amp on a cpu' and torch.cuda.is_available():
+        pytest.skip('there is a GPU')
+    changes, options, sentence = BAD[case]
+    (tmp_path / 'EMPTY').mkdir()
+    roots = {'EMPTY': tmp_path / 'EMPTY', 'NOWHERE': tmp_path / 'NOWHERE', 'IMAGES': folder}
+    changes = {key: str(roots.get(value, value)) if key == 'data_root' else value for key, value in changes.items()}
+    options = {**small(), 'train_dataloader.dataset.pipeline.1.transforms.0.0.scale': 32, **options}
+    with pytest.raises(UserError, match=f'(?s){sentence}'):
+        train(arguments('configs/mocov2_r50.py', tmp_path, epochs=1, options=options, **changes))
+
+
+def test_hcl_without_its_first_stage_says_how_to_get_it(folder, tmp_path):
+    args = arguments('configs/mocov2_hcl_r50.py', tmp_path, data_root=str(folder))
+    with pytest.raises(UserError, match='load_from=.*--stages'):
+        run(read_config(args.config, args), args)
+
+
+def test_missing_data_is_exit_code_2_and_no_traceback(tmp_path):
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(ROOT / 'configs/mocov2_r50.py')]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert 'Traceback' not in done.stderr + done.stdout
+    assert str(tmp_path / 'data/imagenet/train') in done.stderr
+    assert all(way in done.stderr for way in ('ln -s', '--data-root', '--demo'))
+
+
+def test_two_processes_on_a_cpu_train_through_dist_train(tmp_path):
+    args = demo('configs/mocov2_r50.py', tmp_path)
+    options = [f'{key}={value}' for key, value in args.cfg_options.items()]
+    command = [str(ROOT / 'tools/dist_train.sh'), str(ROOT / 'configs/mocov2_r50.py'), '2', '--demo', '--epochs', '1']
+    command += ['--work-dir', str(tmp_path / 'work'), '--cfg-options', *options]
+    import os
+
+    environment = {**os.environ, 'PYTHON': sys.executable, 'PORT': '29617', 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    state = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=False)['state_dict']
+    assert state['branches.image.head.pointer'] == 16 % 20  # one step, 8 keys of each of two processes
+
+
+def test_stock_mmpretrain_and_mmdet_configs_are_read_and_their_data_looked_for(tmp_path):
+    import mmdet
+    import mmpretrain
+
+    for package, name in (
+        (mmpretrain, 'mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py'),
+        (mmdet, 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'),
+    ):
+        config = Path(package.__file__).parent / '.mim/configs' / name
+        args = arguments(config, tmp_path)
+        cfg = read_config(str(config), args)
+        with pytest.raises(UserError, match='no training data at'):
+            run(cfg, args)
