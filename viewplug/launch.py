@@ -16,6 +16,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from viewplug.demo import to_demo
+from viewplug.hooks.preflight import check_loader
 from viewplug.schedule import set_epochs
 
 
@@ -82,6 +83,8 @@ def run(cfg: Config, args: Namespace) -> None:
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
         progress = _Steps()
         runner.register_hook(progress)
+        loader = runner.train_loop.dataloader  # built here, before schedulers that count its batches
+        check_loader(loader, runner.world_size)
         runner.train()
     except (ValueError, FileNotFoundError, KeyError) as error:
         if progress is not None and progress.taken:

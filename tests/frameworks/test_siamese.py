@@ -248,3 +248,28 @@ def test_a_feat_dim_left_out_is_read_off_the_neck():
 def test_too_few_views_are_refused_and_the_pipeline_is_named(inputs, got):
     with pytest.raises(ValueError, match=f'at least 2 views.*got {got}.*MultiView.*default_collate'):
         toy_siamese().loss(inputs())
+
+
+def test_a_loss_in_evaluation_mode_moves_neither_target_nor_queue():
+    model = toy_siamese().eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.no_grad():
+        model([torch.randn(4, 3, 32, 32) for _ in range(2)], mode='loss')
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_model_initialised_from_a_checkpoint_keeps_the_target_in_it(tmp_path):
+    first = toy_siamese(target=dict(type='MomentumTarget'))
+    with torch.no_grad():
+        for parameter in first.target.parameters():
+            parameter.add_(1)
+    torch.save(dict(state_dict=first.state_dict()), tmp_path / 'first.pth')
+    checkpoint = dict(type='Pretrained', checkpoint=str(tmp_path / 'first.pth'))
+    second = toy_siamese(target=dict(type='MomentumTarget'), init_cfg=checkpoint)
+    for key, value in first.state_dict().items():
+        assert torch.equal(second.state_dict()[key], value), key
+
+
+def test_a_neck_without_a_type_is_named():
+    with pytest.raises(ValueError, match=r'model\.branches\.image\.neck needs a type'):
+        toy_siamese(branches=dict(image=dict(neck=dict(out_channels=4), head=mlp_branch()['head'])))

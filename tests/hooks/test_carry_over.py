@@ -133,7 +133,7 @@ def test_a_checkpoint_of_which_nothing_carries_over_is_refused_and_load_from_is_
     path = str(tmp_path / 'elsewhere.pth')
     torch.save(dict(state_dict={f'encoder.{key}': value for key, value in stage_1['state'].items()}), path)
     with pytest.raises(
-        ValueError, match=r'load_from=.*elsewhere.pth: no tensor carries over into this model\'s backbone\.'
+        ValueError, match=r'load_from=.*elsewhere.pth: no tensor of 100 carries over into this model\'s backbone\.'
     ):
         started(stage_1['folder'], hook_of_the_config(), path)
 
@@ -146,7 +146,7 @@ def test_a_backbone_of_another_width_is_refused_though_its_step_counters_fit(sta
         branch=mlp(),
         load_from=stage_1['path'],
     )
-    with pytest.raises(ValueError, match='no tensor carries over'):
+    with pytest.raises(ValueError, match='tensors? of 100 carries over'):
         runner.train()
 
 
@@ -161,3 +161,15 @@ def test_on_resume_the_hook_leaves_the_checkpoint_alone(tmp_path):
     assert all(torch.equal(value, state[key]) for key, value in saved.items())
     assert state['branches.image.head.pointer'] == 4 and state['target.steps'] == 2
     assert 'Starting from' not in log_of(tmp_path)
+
+
+def test_a_backbone_of_another_depth_is_refused_though_most_of_it_fits(stage_1):
+    runner = toy_runner(
+        stage_1['folder'],
+        [hook_of_the_config()],
+        backbone=toy_resnet() | dict(depth=34),
+        branch=mlp(),
+        load_from=stage_1['path'],
+    )
+    with pytest.raises(ValueError, match='only 100 tensors of .* carries over'):
+        runner.train()

@@ -80,7 +80,7 @@ def test_every_level_reaches_the_spatial_half():
 
 
 def test_resnet50_at_224_pixels_gives_324_numbers():
-    backbone = STOCK.build(dict(type='ResNet', depth=50, out_indices=(0, 1, 2, 3))).to('meta')
+    backbone = STOCK.build(dict(type='mmpretrain.ResNet', depth=50, out_indices=(0, 1, 2, 3))).to('meta')
     neck = HCLNeck().to('meta')
     assert neck.out_channels == 324
     assert neck(backbone(torch.empty(2, 3, 224, 224, device='meta')))[0].shape == (2, 324)
@@ -154,7 +154,7 @@ def test_views_of_another_size_are_refused_with_the_key_to_set():
 
 @pytest.mark.parametrize('name', ['map_stride', 'fusion_stride'])
 def test_a_stride_that_the_backbone_lacks_is_refused_by_name(name):
-    with pytest.raises(ValueError, match=rf'{name}=64 is not among the backbone\'s strides \[4, 8, 16, 32\]'):
+    with pytest.raises(ValueError, match=rf'{name}=64 is not among the strides \[4, 8, 16, 32\]'):
         small_neck(**{name: 64})
 
 

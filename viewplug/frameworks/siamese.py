@@ -79,7 +79,12 @@ class Siamese(BaseModel):
 
     def init_weights(self) -> None:
         super().init_weights()
-        self.target.reset(self)
+        if not self._initialised_from_checkpoint():  # which brings the target's weights, or copies the online ones
+            self.target.reset(self)
+
+    def _initialised_from_checkpoint(self) -> bool:
+        configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg or {}]
+        return any(cfg.get('type') == 'Pretrained' and not cfg.get('prefix') for cfg in configs)
 
     def encode(self, images: Tensor) -> dict[str, Tensor]:
         """Online embeddings of one view: (N, 3, H, W) -> branch -> (N, D)."""
@@ -94,7 +99,8 @@ class Siamese(BaseModel):
         raise ValueError(f"Siamese: mode must be 'loss' or 'tensor', got {mode!r}")
 
     def loss(self, inputs: Sequence[Tensor], data_samples=None, **extras) -> dict[str, Tensor]:
-        """
+        """In evaluation mode neither the target nor the heads' state (queue) moves.
+
         Args:
             inputs: V views, each (N, 3, H_v, W_v).
             data_samples: N samples whose metainfo may hold ``crop_box`` and ``flip`` of the views.
@@ -105,7 +111,8 @@ class Siamese(BaseModel):
         """
         self._check_views(inputs)
         geometry = ViewGeometry.from_samples(data_samples, inputs[0].device)
-        self.target.update(self)
+        if self.training:
+            self.target.update(self)
         online = {view: self.encode(inputs[view]) for view in self.online_views}
         target = self.target.embeddings(self, inputs, self.target_views, online)
         losses = {}
@@ -117,7 +124,7 @@ class Siamese(BaseModel):
             for key in results[0]:
                 value = torch.stack([result[key] for result in results]).mean()
                 losses[f'{name}.{key}'] = value * branch.weight if 'loss' in key else value
-            if hasattr(branch.head, 'update'):
+            if self.training and hasattr(branch.head, 'update'):
                 branch.head.update([target[view][name] for view in self.target_views])
             self.latest[name] = dict(
                 online={view: z[name].detach() for view, z in online.items()},
@@ -127,6 +134,9 @@ class Siamese(BaseModel):
 
     def _build_branch(self, name: str, cfg: dict) -> Branch:
         unknown = set(cfg) - {'neck', 'head', 'weight', 'pairs'}
+        for part in ('neck', 'head'):
+            if isinstance(cfg.get(part), dict) and 'type' not in cfg[part]:
+                raise ValueError(f"model.branches.{name}.{part} needs a type, e.g. type='viewplug.MLPNeck'")
         if unknown or not {'neck', 'head'} <= set(cfg):
             raise ValueError(
                 f'model.branches.{name} takes the keys neck, head, weight and pairs, got {", ".join(sorted(cfg))}'

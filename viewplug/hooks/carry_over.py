@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -23,10 +23,10 @@ class CarryOverHook(Hook):
             'target.necks.image.semantic.'}``. A key that already fits is left alone, so HCL also starts from HCL.
         fresh: prefixes in this model that start anew even where they fit: the step count of a momentum schedule, and
             for HCL the queue, whose keys are of another length.
-        required: prefixes in this model under which at least one tensor must carry over.
+        required: prefixes in this model under which every weight must carry over (counters aside).
 
     Raises:
-        ValueError: nothing carries over under a required prefix.
+        ValueError: nothing, or not everything, carries over under a required prefix.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class CarryOverHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         wanted = model.state_dict()
         source = checkpoint.get('state_dict', checkpoint)
-        carried, left = {}, {}
+        carried, left = OrderedDict(), {}
         for key, value in source.items():
             name = self._name_in(wanted, key.removeprefix('module.'))
             fits = name in wanted and wanted[name].shape == value.shape and not name.startswith(self.fresh)
@@ -58,12 +58,17 @@ class CarryOverHook(Hook):
             f'  left behind   {_summary(left)}'
         )
         for prefix in self.required:
-            # Batch norm's step counters have the same shape in any network.
-            if not any(name.startswith(prefix) and value.dim() for name, value in carried.items()):
+            # Scalars aside: batch norm's step counters have the same shape in any network.
+            needed = [name for name, value in wanted.items() if name.startswith(prefix) and value.dim()]
+            missing = [name for name in needed if name not in carried]
+            if missing:
+                number = 'no tensor' if len(missing) == len(needed) else f'only {len(needed) - len(missing)} tensors'
                 raise ValueError(
-                    f"load_from={runner._load_from}: no tensor carries over into this model's {prefix}* "
-                    f'(the file has {_summary(source)}); is it the stage before, with the same backbone?'
+                    f"load_from={runner._load_from}: {number} of {len(needed)} carries over into this model's "
+                    f'{prefix}* (missing: {", ".join(missing[:3])}, ...; the file has {_summary(source)}); is it the '
+                    'stage before, with the same backbone?'
                 )
+        carried._metadata = getattr(source, '_metadata', None)  # modules that migrate by version look there
         checkpoint['state_dict'] = carried
 
     def _name_in(self, wanted: dict, key: str) -> str:

@@ -100,7 +100,10 @@ class SpatialPyramid(BaseModule):
         fusion_stride = fusion_stride or map_stride
         for name, value in (('map_stride', map_stride), ('fusion_stride', fusion_stride)):
             if value not in strides:
-                raise ValueError(f"HCLNeck: {name}={value} is not among the backbone's strides {strides}")
+                raise ValueError(
+                    f"HCLNeck: {name}={value} is not among the strides {strides} of the backbone's outputs; do they "
+                    'include all stages, out_indices=(0, 1, 2, 3)?'
+                )
         if fusion_stride > map_stride:
             raise ValueError(f'HCLNeck: fusion_stride={fusion_stride} is coarser than map_stride={map_stride}')
         self.map_level, self.fusion_level = strides.index(map_stride), strides.index(fusion_stride)
