@@ -53,7 +53,7 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     cfg.default_hooks.checkpoint.interval = 5
     cfg.log_processor = dict(window_size=10)
     hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.type != 'viewplug.KNNHook']
-    cfg.custom_hooks = [*hooks, _knn_hook()]
+    cfg.custom_hooks = [_knn_hook(), *hooks]
     return cfg
 
 
