@@ -236,3 +236,58 @@ def test_shuffling_computes_batch_statistics_over_images_of_all_processes(tmp_pa
             mixed, own = (convolution(part).mean((0, 2, 3)) for part in (images[shares[rank]], images.chunk(2)[rank]))
         assert torch.allclose(mean, 0.1 * mixed, atol=1e-5)
         assert not torch.allclose(mean, 0.1 * own, atol=1e-2)
+
+
+def eman_model(**changes):
+    backbone = ToyBackbone(batch_norm=True)
+    return toy_siamese(
+        backbone=backbone, target=dict(type='MomentumTarget', momentum=0.9, eman=True, **changes)
+    ).train()
+
+
+def test_with_eman_parameters_and_statistics_are_moving_averages_of_the_online_ones():
+    model = eman_model()
+    expected = {key: value.clone() for key, value in model.target.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
+    for _ in range(3):
+        for key, value in model.backbone.state_dict().items():
+            key = f'backbone.{key}'
+            if value.is_floating_point():
+                expected[key] = 0.9 * expected[key] + 0.1 * value
+        loss = total(model(toy_views(), mode='loss'))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    running = [key for key in expected if 'running' in key]
+    assert running and not torch.equal(expected[running[0]], torch.zeros_like(expected[running[0]]))
+    for key, value in model.target.backbone.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, expected[f'backbone.{key}'], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('eman', [True, False])
+def test_a_key_knows_its_batch_with_batch_statistics_and_not_with_eman(eman):
+    torch.manual_seed(0)
+    backbone = ToyBackbone(batch_norm=True)
+    model = toy_siamese(backbone=backbone, target=dict(type='MomentumTarget', eman=eman)).train()
+    image, others, more = torch.randn(1, 3, 16, 16), torch.randn(7, 3, 16, 16), 2 * torch.randn(7, 3, 16, 16)
+    first, second = (
+        model.target.embeddings(model, [torch.cat([image, rest])], (0,), {})[0]['image'][0] for rest in (others, more)
+    )
+    assert torch.allclose(first, second, atol=1e-6) == eman
+
+
+def test_shuffling_on_one_process_warns_once(monkeypatch):
+    model = toy_siamese(
+        backbone=ToyBackbone(batch_norm=True), target=dict(type='MomentumTarget', shuffle_bn=True)
+    ).train()
+    said = []
+    monkeypatch.setattr('viewplug.targets.print_log', lambda text, *args, **kwargs: said.append(text))
+    for _ in range(2):
+        model(toy_views(), mode='loss')
+    assert len(said) == 1 and 'eman=True' in said[0]
+
+
+def test_eman_and_shuffling_together_are_refused():
+    with pytest.raises(ValueError, match='nothing to shuffle'):
+        MomentumTarget(shuffle_bn=True, eman=True)

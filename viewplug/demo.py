@@ -41,7 +41,7 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
         if 'queue_len' in branch.head:
             branch.head.queue_len = QUEUE_LEN
     if cfg.model.target.type == 'viewplug.MomentumTarget':
-        cfg.model.target.momentum = MOMENTUM
+        cfg.model.target.update(momentum=MOMENTUM, shuffle_bn=False, eman=True)  # one process
     cfg.train_dataloader = _small_loader(cfg.train_dataloader)
     cfg.optim_wrapper.optimizer.lr = LEARNING_RATE
     cfg.optim_wrapper.optimizer.weight_decay = 5e-4

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Iterable, Sequence
 
 import torch
 from mmengine.dist import broadcast, get_rank, get_world_size
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from viewplug.ops.gather import gather_rows
 from viewplug.registry import MODELS
@@ -65,8 +67,11 @@ class MomentumTarget(SharedTarget):
     """An exponential moving average of the online backbone and necks (MoCo, BYOL, DINO).
 
     ``target = m * target + (1 - m) * online`` for every parameter, before each training forward. It starts equal to
-    online, after weight initialisation and after any load that lacks it. Batch-norm statistics are the target's own,
-    gathered by its own forwards, as in the authors' MoCo (mmpretrain copies the online ones at every step).
+    online, after weight initialisation and after any load that lacks it.
+
+    Batch norm: by default the target normalises with the statistics of its own batch, as the authors' MoCo does.
+    A key then tells which batch it comes from, and the network can find it by that instead of by content. Shuffling
+    (several processes) or EMAN (any number) cure it; on one process with neither, a warning says so.
 
     Args:
         momentum: m, in [0, 1].
@@ -75,6 +80,8 @@ class MomentumTarget(SharedTarget):
         shuffle_bn: spread the images of the global batch over the processes at random before encoding, so that batch
             statistics tell nothing about which key belongs to which query (MoCo, sec. 3.3). Costs one gather of the
             images; without several processes there is nothing to shuffle.
+        eman: normalise with a moving average of the online running statistics instead, momentum m as for the
+            parameters (EMAN, arXiv:2101.08482, sec. 3.2): the target runs in evaluation mode, no key knows its batch.
         update_interval: forwards between two updates; set it to the optimiser's accumulative_counts.
     """
 
@@ -84,6 +91,7 @@ class MomentumTarget(SharedTarget):
         end_momentum: float | None = None,
         total_steps: int | None = None,
         shuffle_bn: bool = False,
+        eman: bool = False,
         update_interval: int = 1,
     ) -> None:
         super().__init__()
@@ -91,8 +99,11 @@ class MomentumTarget(SharedTarget):
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f'MomentumTarget: {name} must lie in [0, 1], got {value}')
         self.momentum, self.end_momentum, self.total_steps = momentum, end_momentum, total_steps
-        self.shuffle_bn = shuffle_bn
+        if shuffle_bn and eman:
+            raise ValueError('MomentumTarget: with eman=True there is nothing to shuffle; set shuffle_bn=False')
+        self.shuffle_bn, self.eman = shuffle_bn, eman
         self.update_interval = update_interval
+        self._warned = False
         self.register_buffer('steps', torch.zeros((), dtype=torch.long))
 
     def attach(self, model: nn.Module) -> None:
@@ -118,7 +129,14 @@ class MomentumTarget(SharedTarget):
         for target, online in self._pairs_of_modules(model):
             mine += [p.data for p in target.parameters()]
             theirs += [p.data for p in online.parameters()]
+            if self.eman:
+                mine += [b for b in target.buffers() if b.is_floating_point()]
+                theirs += [b for b in online.buffers() if b.is_floating_point()]
         torch._foreach_lerp_(mine, theirs, 1 - self.momentum_at(step))
+
+    def train(self, mode: bool = True) -> MomentumTarget:
+        super().train(mode and not self.eman)
+        return self
 
     def momentum_at(self, step: int) -> float:
         """m of this step."""
@@ -132,7 +150,10 @@ class MomentumTarget(SharedTarget):
 
     @torch.no_grad()
     def embeddings(self, model: nn.Module, inputs: Sequence[Tensor], views: Sequence[int], online: Embeddings):
-        shuffle = self.shuffle_bn and self.training and get_world_size() > 1
+        shuffle = self.shuffle_bn and self.training
+        if shuffle and get_world_size() == 1:
+            shuffle = False
+            self._warn_of_one_process()
         encoded = {}
         for view in views:
             if shuffle:
@@ -142,6 +163,18 @@ class MomentumTarget(SharedTarget):
             else:
                 encoded[view] = encode(self.backbone, self.necks.items(), inputs[view])
         return encoded
+
+    def _warn_of_one_process(self) -> None:
+        if self._warned or not any(isinstance(module, _BatchNorm) for module in self.modules()):
+            return
+        self._warned = True
+        print_log(
+            'MomentumTarget: shuffle_bn=True, but one process has nobody to shuffle with. Its keys share batch '
+            'statistics with their queries, and a queue can then be won by recognising the batch. On one GPU set '
+            'model.target.shuffle_bn=False and model.target.eman=True.',
+            'current',
+            level=logging.WARNING,
+        )
 
     def _pairs_of_modules(self, model: nn.Module):
         yield self.backbone, model.backbone
