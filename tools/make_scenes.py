@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         seed=args.seed,
         split=args.split,
         upright=args.upright,
+        num_backgrounds=args.num_backgrounds,
     )
     try:
         whole_number('num_images', args.num_images, 1)
@@ -61,6 +62,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--split', choices=SPLITS, default='train')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--num-backgrounds', type=int, default=12, help='1 to 12')
     parser.add_argument('--upright', action='store_true', help='do not rotate objects')
     parser.add_argument('--workers', type=int, default=0, help='processes to render in; 0: this one')
     return parser.parse_args(argv)

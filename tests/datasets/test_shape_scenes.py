@@ -267,3 +267,11 @@ def test_rendering_does_not_hold_up_training():
     for index in range(50):
         renderer.render(index)
     assert 50 / (time.process_time() - start) > 100
+
+
+def test_fewer_backgrounds_are_the_first_of_the_twelve():
+    few, all_of_them = SceneRenderer(num_backgrounds=2), SceneRenderer()
+    assert {few.layout.plan(i).background for i in range(100)} == {0, 1}
+    assert {all_of_them.layout.plan(i).background for i in range(400)} == set(range(12))
+    with pytest.raises(ValueError, match='num_backgrounds must be at most 12, got 13'):
+        SceneRenderer(num_backgrounds=13)

@@ -66,6 +66,7 @@ class SceneLayout:
         seed: int,
         split: str,
         upright: bool,
+        num_backgrounds: int = NUM_BACKGROUNDS,
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split must be 'train' or 'val', got {split!r}")
@@ -82,6 +83,9 @@ class SceneLayout:
             )
         self._key = (int(seed), SPLITS.index(split))
         self._upright = upright
+        self._backgrounds = whole_number('num_backgrounds', num_backgrounds, 1)
+        if self._backgrounds > NUM_BACKGROUNDS:
+            raise ValueError(f'num_backgrounds must be at most {NUM_BACKGROUNDS}, got {num_backgrounds}')
         self._areas = [_AREAS[kind.shape] for kind in classes]
 
     def label(self, index: int) -> int:
@@ -99,7 +103,7 @@ class SceneLayout:
         number = least + int(draws[0] * (most - least + 1))
         starts = range(_SCENE_DRAWS, _SCENE_DRAWS + _OBJECT_DRAWS * number, _OBJECT_DRAWS)
         return ScenePlan(
-            background=int(draws[1] * NUM_BACKGROUNDS),
+            background=int(draws[1] * self._backgrounds),
             corner=(int(draws[2] * (self.image_size + 1)), int(draws[3] * (self.image_size + 1))),
             gain=200 + int(draws[4] * 100),
             objects=self._objects(self.label(index), [draws[start : start + _OBJECT_DRAWS] for start in starts]),

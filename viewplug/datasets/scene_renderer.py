@@ -44,6 +44,7 @@ class SceneRenderer:
         seed: of everything but classes and backgrounds, which never change.
         split: ``'train'`` or ``'val'``, two lists of scenes that have nothing in common but classes and backgrounds.
         upright: do not rotate objects.
+        num_backgrounds: the first this many of the twelve.
 
     Raises:
         ValueError: an argument makes no sense; the message names it.
@@ -58,11 +59,14 @@ class SceneRenderer:
         seed: int = 0,
         split: str = 'train',
         upright: bool = False,
+        num_backgrounds: int = 12,
     ) -> None:
         classes = scene_classes(whole_number('num_classes', num_classes, 2))
         self.classes = tuple(kind.name for kind in classes)
         self.image_size = whole_number('image_size', image_size, 16)
-        self.layout = SceneLayout(classes, self.image_size, objects_per_image, object_scale, seed, split, upright)
+        self.layout = SceneLayout(
+            classes, self.image_size, objects_per_image, object_scale, seed, split, upright, num_backgrounds
+        )
         self._looks = [(SHAPES[k.shape], TEXTURES[k.texture], PALETTES[k.palette]) for k in classes]
         # Twice the image, so that the parts cut from one background differ.
         self._backgrounds = shared_backgrounds(2 * self.image_size, self.image_size)

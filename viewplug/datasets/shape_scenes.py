@@ -39,6 +39,7 @@ class ShapeScenes(BaseDataset):
         seed: of the scenes; classes and backgrounds are the same for every seed.
         split: ``'train'`` or ``'val'``.
         upright: do not rotate objects. Backgrounds and light from above are upright always.
+        num_backgrounds: 1 to 12; fewer leave less to tell images apart by than the objects.
         preload: render every image in ``full_init`` and keep them, 4 bytes a pixel, for workers forked from
             this process to share. ``get_subset`` shares them too.
         metainfo: added to ``classes``, the names such as 'striped red disc'.
@@ -60,12 +61,15 @@ class ShapeScenes(BaseDataset):
         seed: int = 0,
         split: str = 'train',
         upright: bool = False,
+        num_backgrounds: int = 12,
         preload: bool = False,
         metainfo: dict | None = None,
         **kwargs,
     ) -> None:
         self.num_images = whole_number('num_images', num_images, 1)
-        self.renderer = SceneRenderer(num_classes, image_size, objects_per_image, object_scale, seed, split, upright)
+        self.renderer = SceneRenderer(
+            num_classes, image_size, objects_per_image, object_scale, seed, split, upright, num_backgrounds
+        )
         self.preload = preload
         self._store = None
         super().__init__(metainfo={'classes': self.renderer.classes, **(metainfo or {})}, **kwargs)
