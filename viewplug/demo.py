@@ -15,13 +15,15 @@ BACKBONE = dict(
     strides=(2, 2, 1, 1),  # an 8 x 8 last map at 32 pixels: coarser ones localise nothing
     out_indices=(0, 1, 2, 3),
 )
-SCENES = dict(type='viewplug.ShapeScenes', image_size=48, preload=True)
+# One background and large objects: in minutes contrastive learning finds the objects only where nothing else differs.
+SCENES = dict(type='viewplug.ShapeScenes', image_size=48, object_scale=(0.35, 0.6), num_backgrounds=1, preload=True)
 NUM_TRAIN, NUM_BANK, NUM_VAL = 4000, 2000, 1000
-BATCH_SIZE = 128
+BATCH_SIZE = 64
 LEARNING_RATE = 0.06
-QUEUE_LEN = 1024
-MOMENTUM = 0.99
-EPOCHS = 20
+# A queue of two batches: in a run this short the target moves so fast that older keys are told from new ones by age.
+QUEUE_LEN = 128
+MOMENTUM = 0.98
+EPOCHS = 16
 TOO_STRONG = ('GaussianBlur',)  # at 32 pixels blur leaves nothing to see
 
 
