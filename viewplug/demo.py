@@ -23,7 +23,7 @@ LEARNING_RATE = 0.06
 # A queue of two batches: in a run this short the target moves so fast that older keys are told from new ones by age.
 QUEUE_LEN = 128
 MOMENTUM = 0.98
-EPOCHS = 16
+EPOCHS = 12
 TOO_STRONG = ('GaussianBlur',)  # at 32 pixels blur leaves nothing to see
 
 
