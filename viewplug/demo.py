@@ -23,7 +23,8 @@ LEARNING_RATE = 0.06
 # A queue of two batches: in a run this short the target moves so fast that older keys are told from new ones by age.
 QUEUE_LEN = 128
 MOMENTUM = 0.98
-EPOCHS = 12
+EPOCHS = 16
+STAGE1_SHARE = 4  # the stage before has a fourth of this
 TOO_STRONG = ('GaussianBlur',)  # at 32 pixels blur leaves nothing to see
 
 
@@ -91,5 +92,8 @@ def _knn_hook() -> dict:
         return dict(batch_size=250, num_workers=0, dataset=dataset)
 
     return dict(
-        type='viewplug.KNNHook', train_dataloader=loader('train', NUM_BANK), val_dataloader=loader('val', NUM_VAL)
+        type='viewplug.KNNHook',
+        interval=2,
+        train_dataloader=loader('train', NUM_BANK),
+        val_dataloader=loader('val', NUM_VAL),
     )

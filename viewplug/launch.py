@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from viewplug.demo import to_demo
+from viewplug.demo import STAGE1_SHARE, to_demo
 from viewplug.hooks.preflight import check_loader
 from viewplug.schedule import set_epochs
 
@@ -111,7 +111,7 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
         raise UserError(f'--stages needs a config with a stage1_config, and {args.config} has none')
     first = read_config(Path(args.config).parent / cfg.stage1_config, args)
     with _sentences():
-        set_epochs(first, cfg.stage1_epochs if not args.demo else max(1, cfg.train_cfg.max_epochs // 2))
+        set_epochs(first, cfg.stage1_epochs if not args.demo else max(1, cfg.train_cfg.max_epochs // STAGE1_SHARE))
     first.work_dir = str(Path(cfg.work_dir) / 'stage1')
     latest = find_latest_checkpoint(first.work_dir) if os.path.isdir(first.work_dir) else None
     if latest is None or not latest.endswith(f'epoch_{first.train_cfg.max_epochs}.pth'):
