@@ -23,8 +23,8 @@ LEARNING_RATE = 0.06
 # A queue of two batches: in a run this short the target moves so fast that older keys are told from new ones by age.
 QUEUE_LEN = 128
 MOMENTUM = 0.98
-EPOCHS = 16
-STAGE1_SHARE = 4  # the stage before has a fourth of this
+EPOCHS = 14
+STAGE1_SHARE = 2  # the stage before has half of this
 TOO_STRONG = ('GaussianBlur',)  # at 32 pixels blur leaves nothing to see
 
 
