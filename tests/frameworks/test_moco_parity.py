@@ -160,7 +160,8 @@ def test_the_logits_are_those_of_mmpretrains_moco(kind):
 
 def history_without_batch_norm(kind: str, wrap: bool) -> list[dict]:
     torch.manual_seed(1)
-    return fit(ours(kind, norm_cfg=dict(type='GN', num_groups=2)), batches_of(kind), wrap)
+    model = ours(kind, norm_cfg=dict(type='GN', num_groups=2)).double()  # fp32 sums depend on the size of a batch
+    return fit(model, batches_of(kind).double(), wrap)
 
 
 @pytest.mark.parametrize('kind', ['mlp', 'hcl'])
@@ -170,7 +171,8 @@ def test_two_processes_with_half_the_batch_equal_one_apart_from_batch_norm(kind,
     for expected, a, b in zip(alone, first, second, strict=True):
         assert (a['loss'] + b['loss']) / 2 == pytest.approx(expected['loss'], abs=1e-5)
         for key, gradient in expected['gradients'].items():
-            assert close(a['gradients'][key], gradient) and close(b['gradients'][key], gradient), key
+            for mine in (a['gradients'][key], b['gradients'][key]):
+                assert close(mine, gradient), key
         for key, value in expected['state'].items():
             assert close(a['state'][key], value) and close(b['state'][key], value), key
 

@@ -67,10 +67,15 @@ def vanilla_pyramid(pyramid: SpatialPyramid, features) -> torch.Tensor:
 @pytest.mark.parametrize('size', [64, 96, 224])
 def test_the_spatial_map_is_the_obvious_pyramids(fusion, by_hand, size):
     pyramid = SpatialPyramid(CHANNELS, STRIDES, map_stride=16, fusion_stride=fusion, lateral_channels=6).double()
-    features = [feature.double() for feature in maps(size)]
-    found = pyramid(features)
+    for lateral in pyramid.laterals:
+        torch.nn.init.normal_(lateral.bias)  # zero at the start, and then it would hide mistakes at the border
+    features = [feature.double().requires_grad_() for feature in maps(size)]
+    found, expected = pyramid(features), by_hand(pyramid, features)
     assert found.shape == (3, 1, size // 16, size // 16)
-    assert torch.allclose(found, by_hand(pyramid, features), atol=1e-12)
+    assert torch.allclose(found, expected, atol=1e-12)
+    learned = [*features, *pyramid.parameters()]
+    for mine, slow in zip(*(torch.autograd.grad(y.pow(3).sum(), learned) for y in (found, expected)), strict=True):
+        assert torch.allclose(mine, slow, atol=1e-10 * slow.abs().max())
 
 
 def test_every_level_reaches_the_spatial_half():

@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from viewplug.ops.gather import gather_rows
+from viewplug.ops import at_least_float32, gather_rows
 from viewplug.registry import MODELS
 
 
@@ -54,15 +54,15 @@ class QueueHead(BaseModule):
         self._check(online)
         self.flush()
         with torch.autocast(online.device.type, enabled=False):
-            online, target = online.float(), target.float()
+            online, target = at_least_float32(online), at_least_float32(target)
             positive = (online * target).sum(dim=1)
-            negatives = online @ self.queue.t()
+            negatives = online @ self.queue.to(online.dtype).t()
             return {'loss': self.loss_module(positive, negatives)}
 
     def update(self, targets: Sequence[Tensor]) -> None:
         """Once per step: take the keys of all target views (each (N, D)), gathered over processes, for the queue."""
         self.flush()
-        self._waiting = gather_rows(torch.cat(list(targets)).float())
+        self._waiting = gather_rows(at_least_float32(torch.cat(list(targets))))
 
     @torch.no_grad()
     def flush(self) -> None:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
 
 
@@ -33,9 +34,9 @@ class InfoNCELoss(nn.Module):
             negatives: (N, K) similarity of each query with K others.
 
         Returns:
-            Scalar, float32: the mean over the N queries.
+            Scalar, float32 or wider: the mean over the N queries.
         """
-        return info_nce(positive.reshape(-1).float(), negatives.float(), self.temperature).mean()
+        return info_nce(at_least_float32(positive).reshape(-1), at_least_float32(negatives), self.temperature).mean()
 
     def extra_repr(self) -> str:
         return f'temperature={self.temperature}'

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
 
 
@@ -62,7 +63,7 @@ class MLPNeck(BaseModule):
             A 1-tuple, as mmpretrain's necks: the (N, out_channels) embedding.
         """
         embedding = self.mlp(pooled(features))
-        return (F.normalize(embedding.float(), dim=1) if self.normalize else embedding,)
+        return (F.normalize(at_least_float32(embedding), dim=1) if self.normalize else embedding,)
 
 
 def pooled(features: Tensor | Sequence[Tensor]) -> Tensor:
