@@ -52,6 +52,9 @@ def toy_runner(
     max_epochs: int = 2,
     num_workers: int = 0,
     persistent_workers: bool = False,
+    dataset=None,
+    collate_fn=None,
+    data_preprocessor=None,
     **changes,
 ) -> Runner:
     model = dict(
@@ -59,7 +62,7 @@ def toy_runner(
         backbone=backbone or toy_resnet(),
         target=dict(type='viewplug.MomentumTarget', momentum=0.9),
         branches=dict(image=branch or hcl_branch(input_size=32, queue_len=12)),
-        data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
+        data_preprocessor=data_preprocessor or dict(mean=[127.5] * 3, std=[127.5] * 3),
     )
     return Runner(
         model=model,
@@ -70,8 +73,8 @@ def toy_runner(
             num_workers=num_workers,
             persistent_workers=persistent_workers,
             sampler=dict(type='DefaultSampler', shuffle=True),
-            collate_fn=dict(type='default_collate'),
-            dataset=ToyImages(pipeline=PIPELINE),
+            collate_fn=collate_fn or dict(type='default_collate'),
+            dataset=dataset or ToyImages(pipeline=PIPELINE),
         ),
         train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),

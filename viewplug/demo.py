@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from mmengine import Config
+from mmengine.logging import print_log
 
+from viewplug.batch_views.view import View
 from viewplug.schedule import set_epochs
 
 VIEW_SIZE = 32
@@ -12,11 +14,13 @@ BACKBONE = dict(
     depth=18,
     stem_channels=16,
     base_channels=16,
-    strides=(2, 2, 1, 1),  # an 8 x 8 last map at 32 pixels: coarser ones localise nothing
-    out_indices=(0, 1, 2, 3),
+    num_stages=3,  # twice the steps of four stages in the same time
+    strides=(2, 2, 1),  # an 8 x 8 last map at 32 pixels: coarser ones localise nothing
+    dilations=(1, 1, 1),
+    out_indices=(0, 1, 2),
 )
 # One background and large objects: in minutes contrastive learning finds the objects only where nothing else differs.
-SCENES = dict(type='viewplug.ShapeScenes', image_size=48, object_scale=(0.35, 0.6), num_backgrounds=1, preload=True)
+SCENES = dict(type='viewplug.ShapeScenes', image_size=48, object_scale=(0.35, 0.6), num_backgrounds=1)
 NUM_TRAIN, NUM_BANK, NUM_VAL = 4000, 2000, 1000
 BATCH_SIZE = 64
 LEARNING_RATE = 0.06
@@ -46,6 +50,8 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     if cfg.model.target.type == 'viewplug.MomentumTarget':
         cfg.model.target.update(momentum=MOMENTUM, shuffle_bn=False, eman=True)  # one process
     cfg.train_dataloader = _small_loader(cfg.train_dataloader)
+    cfg.in_memory = _can_be_made_in_batch(cfg.train_dataloader.dataset.pipeline)
+    cfg.views = 'device' if cfg.in_memory else 'sample'
     cfg.optim_wrapper.optimizer.lr = LEARNING_RATE
     cfg.optim_wrapper.optimizer.weight_decay = 5e-4
     cfg.load_from = None
@@ -77,7 +83,7 @@ def _small_loader(loader: dict) -> dict:
     steps = [step for step in loader.dataset.pipeline if not step.type.startswith('Load')]
     return dict(
         batch_size=BATCH_SIZE,
-        num_workers=1,
+        num_workers=0,
         drop_last=True,
         sampler=dict(type='DefaultSampler', shuffle=True),
         collate_fn=dict(type='default_collate'),
@@ -85,10 +91,19 @@ def _small_loader(loader: dict) -> dict:
     )
 
 
+def _can_be_made_in_batch(pipeline: list) -> bool:
+    multi_view = next(step for step in pipeline if step['type'].endswith('MultiView'))
+    try:
+        return bool([View(views) for views in multi_view['transforms']])
+    except ValueError as error:
+        print_log(f'--demo: views one by one in a loader worker, because {error}', 'current')
+        return False
+
+
 def _knn_hook() -> dict:
     def loader(split: str, num_images: int) -> dict:
         pipeline = [dict(type='Resize', scale=(VIEW_SIZE, VIEW_SIZE)), dict(type='PackInputs')]
-        dataset = dict(**SCENES, split=split, num_images=num_images, pipeline=pipeline)
+        dataset = dict(**SCENES, split=split, num_images=num_images, preload=True, pipeline=pipeline)
         return dict(batch_size=250, num_workers=0, dataset=dataset)
 
     return dict(

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from viewplug.batch_views.switch import to_device_views
 from viewplug.demo import STAGE1_SHARE, to_demo
 from viewplug.hooks.preflight import check_loader
 from viewplug.schedule import set_epochs
@@ -62,6 +63,8 @@ def read_config(path: str | Path, args: Namespace) -> Config:
     if args.amp:
         _set_amp(cfg, args.amp)
     cfg.merge_from_dict(options)
+    with _sentences():
+        _place_views(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(path).stem}{"_demo" * args.demo}'
     return cfg
@@ -143,6 +146,17 @@ def _set_data_root(cfg: Config, root: str) -> None:
         pipeline = [dict(type='LoadImageFromFile'), *pipeline]
         cfg.data_preprocessor.to_rgb = True
     cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
+
+
+def _place_views(cfg: Config) -> None:
+    """``views='device'`` (and ``in_memory=True``) of the config or the command line."""
+    views = cfg.get('views', 'sample')
+    if views not in ('sample', 'device'):
+        raise ValueError(f"views must be 'sample' (in loader workers) or 'device' (in batch), got {views!r}")
+    if cfg.get('in_memory') and views != 'device':
+        raise ValueError("in_memory=True keeps whole images for views made in batch: set views='device' too")
+    if views == 'device':
+        to_device_views(cfg, cfg.get('in_memory', False))
 
 
 def _set_amp(cfg: Config, precision: str) -> None:

@@ -36,7 +36,8 @@ def own_names(registry: Registry) -> list[str]:
     return list(registry.module_dict)
 
 
-MODELS = _child(root.MODELS, 'backbones', 'necks', 'heads', 'losses', 'targets', 'frameworks')
+MODELS = _child(root.MODELS, 'backbones', 'necks', 'heads', 'losses', 'targets', 'frameworks', 'batch_views')
 DATASETS = _child(root.DATASETS, 'datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'transforms')
 HOOKS = _child(root.HOOKS, 'hooks')
+FUNCTIONS = _child(root.FUNCTIONS, 'datasets')

@@ -8,7 +8,8 @@ from mmengine import Config
 def set_epochs(cfg: Config, epochs: int) -> None:
     """Make an epoch-based config ``epochs`` long, its schedulers and everything else that counts epochs with it.
 
-    Every scheduler's ``begin``, ``end``, ``T_max`` and ``milestones`` are scaled by new over old length.
+    Every scheduler's ``begin``, ``end``, ``T_max`` and ``milestones`` are scaled by new over old length; one that
+    shrinks to no epoch is left out.
 
     Raises:
         ValueError: ``epochs`` is below 1, or the config does not count epochs.
@@ -29,3 +30,10 @@ def set_epochs(cfg: Config, epochs: int) -> None:
                 scheduler[key] = round(scheduler[key] * factor)
         if 'milestones' in scheduler:
             scheduler.milestones = [round(milestone * factor) for milestone in scheduler.milestones]
+    if cfg.get('param_scheduler'):
+        cfg.param_scheduler = [s for s in cfg.param_scheduler if not _vanished(s)]
+
+
+def _vanished(scheduler: dict) -> bool:
+    """Whether a scheduler of whole epochs, a warm-up say, has shrunk to none."""
+    return scheduler.get('by_epoch', True) and 'end' in scheduler and scheduler.get('begin', 0) >= scheduler['end']

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from mmengine.model import BaseModel, BaseModule, ModuleDict
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from viewplug.backbones.layout import backbone_layout
 from viewplug.registry import MODELS
-from viewplug.targets import encode
+from viewplug.targets import Embeddings, encode
 from viewplug.views import ViewGeometry
 
 PAIRS = {
@@ -40,6 +41,8 @@ class Siamese(BaseModel):
         target: config of the target: SharedTarget, StopGradTarget or MomentumTarget.
         online_views, target_views: which views each side sees. The default is asymmetric MoCo (online 0, target 1);
             ``(0, 1), (0, 1)`` is symmetric; multi-crop shows all views to online and the global ones to the target.
+        joint_views: encode neighbouring online views of one size in one forward. Batch norm then takes its statistics
+            over these views together, as SimCLR's does; apart (MoCo, BYOL, SimSiam) each view has its own.
         data_preprocessor: default mmpretrain's SelfSupDataPreprocessor.
 
     A branch compares every pair of an online view o and a target view t that its ``pairs`` admits ('cross': o != t,
@@ -61,6 +64,7 @@ class Siamese(BaseModel):
         target: dict | nn.Module,
         online_views: Sequence[int] = (0,),
         target_views: Sequence[int] = (1,),
+        joint_views: bool = False,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg=None,
     ) -> None:
@@ -71,6 +75,7 @@ class Siamese(BaseModel):
         self.backbone = _built(backbone)
         self.branches = ModuleDict({name: self._build_branch(name, dict(cfg)) for name, cfg in branches.items()})
         self.online_views, self.target_views = tuple(online_views), tuple(target_views)
+        self.joint_views = joint_views
         self.pairs = {name: self._pairs_of(name, branch) for name, branch in self.branches.items()}
         self.target = _built(target)
         self.target.attach(self)
@@ -98,22 +103,26 @@ class Siamese(BaseModel):
             return self.backbone(inputs)
         raise ValueError(f"Siamese: mode must be 'loss' or 'tensor', got {mode!r}")
 
-    def loss(self, inputs: Sequence[Tensor], data_samples=None, **extras) -> dict[str, Tensor]:
+    def loss(
+        self, inputs: Sequence[Tensor], data_samples=None, geometry: ViewGeometry | None = None, **extras
+    ) -> dict[str, Tensor]:
         """In evaluation mode neither the target nor the heads' state (queue) moves.
 
         Args:
             inputs: V views, each (N, 3, H_v, W_v).
             data_samples: N samples whose metainfo may hold ``crop_box`` and ``flip`` of the views.
+            geometry: of the views, where it comes ready made (``viewplug.BatchViews``) and not in ``data_samples``.
             extras: what only one method needs (``queries``, ``masks``, ...), handed on to the heads.
 
         Returns:
             ``{branch}.{key}`` -> tensor, for each key that the branch's head returns, ``loss`` among them.
         """
         self._check_views(inputs)
-        geometry = ViewGeometry.from_samples(data_samples, inputs[0].device)
+        if geometry is None:
+            geometry = ViewGeometry.from_samples(data_samples, inputs[0].device)
         if self.training:
             self.target.update(self)
-        online = {view: self.encode(inputs[view]) for view in self.online_views}
+        online = self._encode_online(inputs)
         target = self.target.embeddings(self, inputs, self.target_views, online)
         losses = {}
         for name, branch in self.branches.items():
@@ -131,6 +140,17 @@ class Siamese(BaseModel):
                 target={view: z[name].detach() for view, z in target.items()},
             )
         return losses
+
+    def _encode_online(self, inputs: Sequence[Tensor]) -> Embeddings:
+        if not self.joint_views:
+            return {view: self.encode(inputs[view]) for view in self.online_views}
+        online = {}
+        for _, group in groupby(self.online_views, key=lambda view: inputs[view].shape):
+            views = list(group)
+            together = self.encode(torch.cat([inputs[view] for view in views]))
+            apart = {name: z.chunk(len(views)) for name, z in together.items()}
+            online.update({view: {name: z[i] for name, z in apart.items()} for i, view in enumerate(views)})
+        return online
 
     def _build_branch(self, name: str, cfg: dict) -> Branch:
         unknown = set(cfg) - {'neck', 'head', 'weight', 'pairs'}

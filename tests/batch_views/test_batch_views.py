@@ -1,0 +1,157 @@
+"""The data preprocessor that makes views, and the switch that puts it into a config."""
+
+import pytest
+import torch
+from mmengine import Config
+from toy_runs import PIPELINE, Diary, toy_runner
+from toys import ToyImages
+
+from viewplug.batch_views import BatchViews, to_device_views
+from viewplug.batch_views.view import View
+from viewplug.datasets import InMemoryDataset
+from viewplug.hooks.epoch_seed import EpochSeedHook
+
+CUT = [dict(type='RandomResizedCrop', scale=16, crop_ratio_range=(0.2, 1.0)), dict(type='RandomFlip', prob=0.5)]
+SMALL = [dict(type='RandomResizedCrop', scale=8, crop_ratio_range=(0.05, 0.2))]
+
+
+def images(number: int = 6, size: int = 24) -> torch.Tensor:
+    return torch.randint(0, 256, (number, 3, size, size), dtype=torch.uint8)
+
+
+def made(seed: int = 0, data=None, **changes) -> dict:
+    preprocessor = BatchViews([CUT], 2, **changes)
+    torch.manual_seed(seed)
+    return preprocessor(dict(inputs=data if data is not None else images()), training=True)
+
+
+def test_it_gives_the_views_of_each_kind_normalised_and_their_geometry():
+    batch = images()
+    preprocessor = BatchViews([CUT, SMALL], [2, 3], mean=[10, 20, 30], std=[2, 4, 8], to_rgb=True)
+    out = preprocessor(dict(inputs=batch, sample_idx=torch.arange(6)), training=True)
+    assert [tuple(view.shape) for view in out['inputs']] == [(6, 3, 16, 16)] * 2 + [(6, 3, 8, 8)] * 3
+    assert out['geometry'].boxes.shape == (6, 5, 4) and out['geometry'].flips.shape == (6, 5)
+    assert not out['geometry'].flips[:, 2:].any()
+    assert out['sample_idx'].tolist() == list(range(6)) and out['data_samples'] is None
+    fresh = BatchViews([CUT, SMALL], [2, 3])(dict(inputs=batch), training=True)['inputs']
+    mean, std = torch.tensor([10.0, 20, 30]).view(3, 1, 1), torch.tensor([2.0, 4, 8]).view(3, 1, 1)
+    for normalised, raw in zip(out['inputs'], fresh, strict=True):
+        assert torch.allclose(normalised, (raw.flip(1) - mean) / std)
+
+
+def test_the_geometry_says_where_the_pixels_come_from():
+    ramp = torch.arange(64, dtype=torch.uint8).expand(4, 3, 64, 64).contiguous()  # a pixel's value is its column
+    out = made(data=ramp)
+    for view in range(2):
+        middle = out['inputs'][view].mean((1, 2, 3)) + 0.5
+        boxes = out['geometry'].boxes[:, view] * 64
+        assert torch.allclose(middle, (boxes[:, 0] + boxes[:, 2]) / 2, atol=0.3)
+        rising = out['inputs'][view][:, 0, 0, -1] > out['inputs'][view][:, 0, 0, 0]
+        assert torch.equal(rising, ~out['geometry'].flips[:, view])
+
+
+def test_without_training_images_are_only_normalised():
+    batch = images()
+    out = BatchViews([CUT], 2, mean=[127.5] * 3, std=[127.5] * 3)(dict(inputs=batch, data_samples=None))
+    assert torch.allclose(out['inputs'], batch / 127.5 - 1, atol=1e-6)
+
+
+def test_images_of_several_sizes_are_cut_inside_themselves():
+    sizes = [(24, 30), (16, 40), (31, 9)]
+    batch = [torch.full((3, *size), 200, dtype=torch.uint8) for size in sizes]
+    out = made(data=batch)
+    assert all(torch.allclose(view, torch.full_like(view, 200)) for view in out['inputs'])  # no padding in sight
+    assert out['geometry'].boxes.amax() <= 1
+
+
+def test_views_depend_on_the_seed_and_the_number_of_the_batch_only():
+    batch = images()
+    first, again, other = made(1, batch), made(1, batch), made(2, batch)
+    assert all(torch.equal(a, b) for a, b in zip(first['inputs'], again['inputs'], strict=True))
+    assert not torch.equal(first['inputs'][0], other['inputs'][0])
+    preprocessor = BatchViews([CUT], 2)
+    torch.manual_seed(1)
+    one = preprocessor(dict(inputs=batch), training=True)
+    torch.rand(5)  # what else draws random numbers does not move the crops
+    two = preprocessor(dict(inputs=batch), training=True)
+    assert torch.equal(one['inputs'][0], first['inputs'][0]) and not torch.equal(two['inputs'][0], first['inputs'][0])
+    resumed = BatchViews([CUT], 2)
+    resumed.load_state_dict({**preprocessor.state_dict(), '_extra_state': torch.tensor(1)})
+    assert torch.equal(resumed(dict(inputs=batch), training=True)['inputs'][0], two['inputs'][0])
+
+
+def test_the_numbers_of_views_must_match_the_kinds():
+    with pytest.raises(ValueError, match=r'num_views=\[2, 6\].*1 pipelines'):
+        BatchViews([CUT], [2, 6])
+
+
+def toy_config(**changes) -> Config:
+    dataset = dict(type='ToyImages', pipeline=PIPELINE)
+    loader = dict(batch_size=8, num_workers=4, persistent_workers=True, pin_memory=True, dataset=dataset)
+    return Config(dict(model=dict(type='viewplug.Siamese'), train_dataloader=loader, **changes))
+
+
+def test_the_switch_moves_the_views_and_keeps_the_rest():
+    cfg = toy_config(data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor', mean=[1, 2, 3], to_rgb=True))
+    to_device_views(cfg)
+    moved = cfg.data_preprocessor
+    assert (moved.type, moved.num_views, moved.mean, moved.to_rgb) == ('viewplug.BatchViews', 2, [1, 2, 3], True)
+    assert moved.transforms == PIPELINE[0]['transforms']
+    assert [step.type for step in cfg.train_dataloader.dataset.pipeline] == ['mmpretrain.PackInputs']
+    assert cfg.train_dataloader.num_workers == 4 and cfg.train_dataloader.collate_fn.type == 'pseudo_collate'
+    before = cfg.copy()
+    to_device_views(cfg)
+    assert cfg.to_dict() == before.to_dict()
+
+
+def test_the_switch_into_memory_needs_no_workers():
+    cfg = toy_config()
+    to_device_views(cfg, in_memory=True)
+    loader = cfg.train_dataloader
+    assert loader.dataset.type == 'viewplug.InMemoryDataset' and loader.dataset.dataset.pipeline == []
+    assert loader.num_workers == 0 and 'persistent_workers' not in loader and 'pin_memory' not in loader
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda cfg: cfg.model.update(type='mmpretrain.MoCo'), "viewplug.Siamese', got 'mmpretrain.MoCo'"),
+        (lambda cfg: cfg.train_dataloader.dataset.update(pipeline=[]), 'one MultiView'),
+    ],
+)
+def test_what_cannot_be_moved_is_said(change, message):
+    cfg = toy_config()
+    change(cfg)
+    with pytest.raises(ValueError, match=message):
+        to_device_views(cfg)
+
+
+class Losses(Diary):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.losses.append(outputs['loss'].item())
+
+
+def test_a_resumed_run_repeats_the_unbroken_one_to_the_bit(tmp_path):
+    def run(folder, diary, resume=False):
+        runner = toy_runner(
+            tmp_path / folder,
+            [EpochSeedHook(), diary],
+            max_epochs=4,
+            resume=resume,
+            dataset=InMemoryDataset(ToyImages(pipeline=[])),
+            collate_fn=dict(type='viewplug.take_batch'),
+            data_preprocessor=dict(type='viewplug.BatchViews', transforms=PIPELINE[0]['transforms'], num_views=2),
+        )
+        runner.train()
+        return runner
+
+    unbroken, killed, resumed = Losses(), Losses(stop_before=2), Losses()
+    whole = run('whole', unbroken)
+    with pytest.raises(KeyboardInterrupt):
+        run('broken', killed)
+    again = run('broken', resumed, resume=True)
+    assert killed.losses + resumed.losses == unbroken.losses and len(resumed.losses) == 4
+    state, expected = again.model.state_dict(), whole.model.state_dict()
+    assert [key for key, value in expected.items() if not torch.equal(value, state[key])] == []
+    assert expected['data_preprocessor._extra_state'] == len(unbroken.losses)
+    assert isinstance(whole.model.data_preprocessor.views[0], View)

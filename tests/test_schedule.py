@@ -1,0 +1,39 @@
+"""The length of a run as one number."""
+
+import pytest
+from mmengine import Config
+
+from viewplug.schedule import set_epochs
+
+
+def config() -> Config:
+    schedulers = [
+        dict(type='LinearLR', by_epoch=True, begin=0, end=10, convert_to_iter_based=True),
+        dict(type='CosineAnnealingLR', by_epoch=True, begin=10, end=200, T_max=190),
+        dict(type='MultiStepLR', by_epoch=True, begin=0, end=200, milestones=[120, 160]),
+        dict(type='ConstantLR', by_epoch=False, begin=0, end=500),
+    ]
+    return Config(dict(train_cfg=dict(max_epochs=200), param_scheduler=schedulers))
+
+
+def test_everything_that_counts_epochs_is_scaled():
+    cfg = config()
+    set_epochs(cfg, 100)
+    warmup, cosine, steps, by_iter = cfg.param_scheduler
+    assert cfg.train_cfg.max_epochs == 100
+    assert (warmup.begin, warmup.end) == (0, 5)
+    assert (cosine.begin, cosine.end, cosine.T_max) == (5, 100, 95)
+    assert steps.milestones == [60, 80] and by_iter.end == 500
+
+
+def test_a_warm_up_that_shrinks_to_nothing_is_left_out():
+    cfg = config()
+    set_epochs(cfg, 2)
+    cosine, steps, by_iter = cfg.param_scheduler
+    assert (cosine.type, cosine.begin, cosine.end) == ('CosineAnnealingLR', 0, 2)
+    assert (steps.type, by_iter.type) == ('MultiStepLR', 'ConstantLR')
+
+
+def test_no_epoch_is_refused():
+    with pytest.raises(ValueError, match='at least 1, got 0'):
+        set_epochs(config(), 0)

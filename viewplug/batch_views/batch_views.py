@@ -1,0 +1,94 @@
+"""Views cut and augmented a batch at a time, where the model is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmpretrain.models.utils.data_preprocessor import SelfSupDataPreprocessor
+from torch import Tensor
+from torch.nn import functional as F
+
+from viewplug.batch_views.view import View
+from viewplug.registry import MODELS
+from viewplug.views import ViewGeometry
+
+
+@MODELS.register_module()
+class BatchViews(SelfSupDataPreprocessor):
+    """A data preprocessor that makes all views of a batch of whole uint8 images on the model's device.
+
+    It stands in for ``MultiView`` in the pipeline and for mmpretrain's ``SelfSupDataPreprocessor`` at once; the
+    operators, their arguments and distributions are those of the per-sample pipeline, with parameters of its own for
+    every sample. ``viewplug.batch_views.to_device_views`` moves a config over (``views='device'``).
+
+    Random numbers are drawn on the CPU from (torch's seed, rank, number of the batch), so that CPU and GPU cut the same
+    views, and a resumed run those of the unbroken one: the number travels in the checkpoint.
+
+    Args:
+        transforms: one list of transform configs per kind of view, as ``MultiView`` takes them.
+        num_views: how many views of each kind; an int where there is one kind.
+        **kwargs: ``mean``, ``std``, ``to_rgb``, ``non_blocking`` of SelfSupDataPreprocessor.
+
+    Raises:
+        ValueError: as many numbers of views as kinds are needed; an operator or argument it does not know.
+    """
+
+    def __init__(self, transforms: Sequence[Sequence[dict]], num_views: int | Sequence[int], **kwargs) -> None:
+        super().__init__(**kwargs)
+        counts = [num_views] if isinstance(num_views, int) else list(num_views)
+        if len(counts) != len(transforms):
+            raise ValueError(
+                f'data_preprocessor.num_views={num_views}, but data_preprocessor.transforms has {len(transforms)} '
+                'pipelines: give one number of views for each'
+            )
+        kinds = [View(pipeline) for pipeline in transforms]
+        self.views = [kind for kind, count in zip(kinds, counts, strict=True) for _ in range(count)]
+        self.batches = 0
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """
+        Args:
+            data: ``inputs`` (N, 3, H, W) uint8, or N images (3, H_i, W_i) of any size; ``data_samples`` and whatever
+                else goes through untouched (to the device). Without ``training`` images are normalised only.
+
+        Returns:
+            ``data`` with ``inputs`` as V normalised float32 views (N, 3, h_v, w_v), and ``geometry``.
+        """
+        if not training:
+            samples = dict(inputs=data['inputs'], data_samples=data.get('data_samples'))
+            return super().forward(samples, training)
+        data = self.cast_data(data)
+        images, sizes = _padded(data['inputs'])
+        key = np.random.SeedSequence([torch.initial_seed(), get_rank(), self.batches]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(key[0] >> np.uint64(1)))
+        self.batches += 1
+        made = [view(images, sizes, generator) for view in self.views]
+        boxes, flips = (torch.stack(column, dim=1) for column in list(zip(*made, strict=True))[1:])
+        inputs = [self._normalised(view) for view, _, _ in made]
+        return {'data_samples': None, **data, 'inputs': inputs, 'geometry': ViewGeometry(boxes, flips)}
+
+    def _normalised(self, view: Tensor) -> Tensor:
+        if self._channel_conversion:
+            view = view[:, [2, 1, 0]]
+        return (view - self.mean) / self.std if self._enable_normalize else view
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.batches)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.batches = int(state)
+
+
+def _padded(images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Images of several sizes as one batch, padded at the bottom and right, with their (height, width)."""
+    if isinstance(images, Tensor):
+        return images, None
+    sizes = torch.tensor([image.shape[-2:] for image in images])
+    height, width = sizes.amax(dim=0).tolist()
+    if (sizes == sizes[0]).all():
+        return torch.stack(list(images)), None
+    pads = [(0, width - image.shape[-1], 0, height - image.shape[-2]) for image in images]
+    return torch.stack([F.pad(image, pad) for image, pad in zip(images, pads, strict=True)]), sizes

@@ -1,0 +1,110 @@
+"""How a view starts: which box is cut from each image and what it is resized to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .crop_boxes import random_resized_crop_boxes
+from .operator import Operator, Params, check_prob, to_device
+from .resample import INTERPOLATIONS, crop_resize
+
+BACKENDS = ('pillow', 'cv2')
+
+
+class Resize:
+    """mmcv's Resize of the whole image, its aspect ratio not kept.
+
+    Args:
+        scale: width and height of the result, in this order, or one number for both.
+        interpolation: 'bilinear' or 'bicubic'.
+        backend: 'pillow' (antialiased) or 'cv2' (not).
+
+    Attributes:
+        size: height and width of the result.
+    """
+
+    def __init__(self, scale: int | Sequence[int], interpolation: str = 'bilinear', backend: str = 'cv2') -> None:
+        self.size = _pair('Resize', scale)[::-1]
+        self.interpolation = _one_of('Resize', 'interpolation', interpolation, INTERPOLATIONS)
+        self.antialias = _one_of('Resize', 'backend', backend, BACKENDS) == 'pillow'
+
+    def boxes(self, sizes: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Which box to cut: sizes (N, 2) height and width -> (N, 4) int64 x0, y0, x1, y1 in whole pixels."""
+        return torch.cat([torch.zeros_like(sizes), sizes.flip(1)], dim=1)
+
+    def cut(self, batch: Tensor, boxes: Tensor, flips: Tensor | None = None) -> Tensor:
+        """(N, 3, H, W) -> (N, 3, h, w) float32; see ``crop_resize``."""
+        return crop_resize(batch, boxes, self.size, flips, self.interpolation, self.antialias)
+
+
+class RandomResizedCrop(Resize):
+    """mmpretrain's RandomResizedCrop, same arguments and defaults.
+
+    Args:
+        scale: height and width of the result, in this order, or one number for both.
+        crop_ratio_range, aspect_ratio_range, max_attempts: see ``random_resized_crop_boxes``.
+        interpolation, backend: see ``Resize``.
+    """
+
+    def __init__(
+        self,
+        scale: int | Sequence[int],
+        crop_ratio_range: tuple[float, float] = (0.08, 1.0),
+        aspect_ratio_range: tuple[float, float] = (3 / 4, 4 / 3),
+        max_attempts: int = 10,
+        interpolation: str = 'bilinear',
+        backend: str = 'cv2',
+    ) -> None:
+        self.size = _pair('RandomResizedCrop', scale)
+        self.interpolation = _one_of('RandomResizedCrop', 'interpolation', interpolation, INTERPOLATIONS)
+        self.antialias = _one_of('RandomResizedCrop', 'backend', backend, BACKENDS) == 'pillow'
+        for name, values in (('crop_ratio_range', crop_ratio_range), ('aspect_ratio_range', aspect_ratio_range)):
+            if not 0 < values[0] <= values[1]:
+                raise ValueError(f'RandomResizedCrop: {name} must be (low, high) with 0 < low <= high, got {values}')
+        self.crop_ratio_range = tuple(crop_ratio_range)
+        self.aspect_ratio_range = tuple(aspect_ratio_range)
+        self.max_attempts = max_attempts
+
+    def boxes(self, sizes: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return random_resized_crop_boxes(
+            sizes, self.crop_ratio_range, self.aspect_ratio_range, generator, self.max_attempts
+        )
+
+
+class RandomFlip(Operator):
+    """mmcv's RandomFlip, left to right.
+
+    Args:
+        prob: chance that a sample is mirrored.
+    """
+
+    def __init__(self, prob: float, direction: str = 'horizontal') -> None:
+        if direction != 'horizontal':
+            raise ValueError(
+                f"RandomFlip: only direction='horizontal' is supported, got {direction!r}; "
+                'the geometry of views knows no other'
+            )
+        self.flip_prob = check_prob('RandomFlip', prob)
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Params:
+        return dict(flips=torch.rand(n, generator=generator) < self.flip_prob)
+
+    def run(self, images: Tensor, flips: Tensor) -> Tensor:
+        index = to_device(flips.nonzero().flatten(), images.device)
+        return images.index_copy_(0, index, images.index_select(0, index).flip(-1))
+
+
+def _pair(name: str, scale: int | Sequence[int]) -> tuple[int, int]:
+    pair = (scale, scale) if isinstance(scale, int) else tuple(scale) if isinstance(scale, Sequence) else ()
+    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+        raise ValueError(f'{name}: scale must be one positive number or two, got {scale!r}')
+    return pair
+
+
+def _one_of(name: str, key: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise ValueError(f'{name}: {key} must be one of {", ".join(choices)} for views cut in batch, got {value!r}')
+    return value

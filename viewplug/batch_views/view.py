@@ -1,0 +1,176 @@
+"""One kind of view: a pipeline in the per-sample vocabulary, run on whole batches."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .blur import GaussianBlur
+from .color import ColorJitter, RandomGrayscale
+from .crop import RandomFlip, RandomResizedCrop, Resize
+from .magnitude import Magnitude
+from .operator import (
+    Operator,
+    Params,
+    RandomApply,
+    draw_gated,
+    first_sort_key,
+    prepare_gated,
+    run_gated,
+    select,
+    to_device,
+)
+from .solarize import Solarize
+
+CROPS = dict(RandomResizedCrop=RandomResizedCrop, Resize=Resize)
+OPERATORS = dict(
+    RandomFlip=RandomFlip,
+    RandomApply=RandomApply,
+    ColorJitter=ColorJitter,
+    RandomGrayscale=RandomGrayscale,
+    GaussianBlur=GaussianBlur,
+    Solarize=Solarize,
+)
+
+# Elements of a block of views that a CPU works on at a time: with its copies it stays in the cache of a core.
+_BLOCK_ELEMENTS = 200_000
+
+
+class View:
+    """Cut and augment a batch, every sample with random parameters of its own.
+
+    Images are BGR where channels matter (``ColorJitter``), as everywhere in an OpenMMLab pipeline.
+
+    Args:
+        pipeline: transform configs as for a single image, named bare or with ``mmpretrain.`` or ``viewplug.``: first
+            RandomResizedCrop or Resize, then any of ``OPERATORS``.
+
+    Raises:
+        ValueError: a step or an argument that is not known here.
+    """
+
+    def __init__(self, pipeline: Sequence[Mapping[str, Any]]) -> None:
+        name = _name(pipeline[0]) if len(pipeline) else None
+        if name not in CROPS:
+            raise ValueError(f'a view cut in batch starts with one of {", ".join(CROPS)}, got {name}')
+        self.crop = _build(CROPS, pipeline[0])
+        self.steps: list[Operator] = [build_operator(step) for step in pipeline[1:]]
+        places = [place for place, step in enumerate(self.steps) if isinstance(step, RandomFlip)]
+        if len(places) > 1:
+            raise ValueError(f'a view cut in batch has one RandomFlip at most, got {len(places)}')
+        # Mirroring is free while resampling; it may move there past everything that does not care.
+        self._flip_place = places[0] if places else None
+        self._flip_early = bool(places) and all(step.mirrors for step in self.steps[: places[0]])
+
+    def __call__(
+        self, batch: Tensor, sizes: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Args:
+            batch: (N, 3, H, W) uint8, or float in [0, 255], on any device.
+            sizes: (N, 2) int64 on the CPU, height and width of each image where the batch is padded at the bottom and
+                right.
+            generator: of the CPU; the only source of random numbers.
+
+        Returns:
+            images (N, 3, h, w) float32 in [0, 255], contiguous; boxes (N, 4) float32 x0, y0, x1, y1 as fractions of the
+            image without its padding; flips (N,) bool. All on the batch's device.
+        """
+        sizes = _check_sizes(batch, sizes)
+        boxes = self.crop.boxes(sizes, generator)
+        params = [draw_gated(step, len(batch), generator) for step in self.steps]
+        flips = torch.zeros(len(batch), dtype=torch.bool)
+        if self._flip_place is not None:
+            flips = params[self._flip_place]['flips']
+        # A data preprocessor is called inside autocast; half precision has fewer than 256 steps.
+        with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
+            images = self._make(batch, boxes, flips, params)
+        fractions = (boxes.double() / sizes[:, [1, 0, 1, 0]]).float()
+        return images, to_device(fractions, batch.device), to_device(flips, batch.device)
+
+    def _make(self, batch: Tensor, boxes: Tensor, flips: Tensor, params: list[Params]) -> Tensor:
+        n, device = len(batch), batch.device
+        prepared = [prepare_gated(*pair) for pair in zip(self.steps, params, strict=True)]
+        key = first_sort_key(self.steps, prepared)
+        rank = torch.arange(n) if key is None else torch.argsort(key, stable=True)
+        boxes, flips, prepared = boxes[rank], flips[rank], select(prepared, rank)
+        images = torch.empty(n, 3, *self.crop.size, device=device)
+        block = n if device.type != 'cpu' else _BLOCK_ELEMENTS // (3 * self.crop.size[0] * self.crop.size[1])
+        for part in torch.arange(n).split(max(block, 1)):
+            part = slice(int(part[0]), int(part[-1]) + 1)
+            index = to_device(rank[part], device)
+            made = self.crop.cut(batch.index_select(0, index), boxes[part], flips[part] if self._flip_early else None)
+            for place, step in enumerate(self.steps):
+                if place != self._flip_place or not self._flip_early:
+                    made = run_gated(step, made, select(prepared[place], part))
+            images.index_copy_(0, index, made)
+        return images
+
+
+def build_operator(cfg: Mapping[str, Any]) -> Operator:
+    """An operator from its config; those inside a RandomApply too.
+
+    Raises:
+        ValueError: a step or an argument that is not known here.
+    """
+    if _name(cfg) != 'RandomApply':
+        return _build(OPERATORS, cfg)
+    inner = cfg.get('transforms', [])
+    inner = [build_operator(step) for step in ([inner] if isinstance(inner, Mapping) else inner)]
+    if any(isinstance(step, RandomFlip) for step in inner):
+        raise ValueError('RandomApply: a RandomFlip inside would not be recorded; set the prob of RandomFlip instead')
+    return _build(OPERATORS, {**cfg, 'transforms': inner})
+
+
+def _build(known: Mapping[str, type], cfg: Mapping[str, Any]) -> Any:
+    name = _name(cfg)
+    if name not in known:
+        raise ValueError(f'{name} is not among the steps of views cut in batch: {", ".join(known)}')
+    arguments = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
+    accepted = _arguments(known[name])
+    unknown = [key for key in arguments if key not in accepted]
+    if unknown:
+        raise ValueError(
+            f'{name}: {", ".join(unknown)} not supported in views cut in batch, only {", ".join(accepted)}'
+        )
+    try:
+        return known[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f'{name}: {error}; it takes {", ".join(accepted)}') from None
+
+
+def _arguments(kind: type) -> list[str]:
+    """What a step takes; ``**magnitude`` stands for the arguments of ``Magnitude``."""
+    accepted = list(inspect.signature(kind).parameters)
+    if 'magnitude' in accepted:
+        own = ('name', 'fixed')
+        accepted.remove('magnitude')
+        accepted += [key for key in inspect.signature(Magnitude).parameters if key not in own]
+    return accepted
+
+
+def _name(cfg: Mapping[str, Any]) -> str:
+    if not isinstance(cfg, Mapping) or 'type' not in cfg:
+        raise ValueError(f'a step of a view cut in batch is a dict with a type, got {cfg!r}')
+    kind = cfg['type']
+    return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
+
+
+def _check_sizes(batch: Tensor, sizes: Tensor | None) -> Tensor:
+    if batch.ndim != 4 or batch.shape[1] != 3:
+        raise ValueError(f'views are cut from images (N, 3, H, W), got shape {tuple(batch.shape)}')
+    if batch.dtype != torch.uint8 and not batch.is_floating_point():
+        raise ValueError(f'views are cut from uint8 or float images, got {batch.dtype}')
+    whole = torch.tensor(batch.shape[2:])
+    if sizes is None:
+        return whole.expand(len(batch), 2)
+    if tuple(sizes.shape) != (len(batch), 2) or (sizes < 1).any() or (sizes > whole).any():
+        raise ValueError(
+            f'sizes must hold height and width within {tuple(whole.tolist())} for each of the {len(batch)} images, '
+            f'got {sizes.tolist()}'
+        )
+    return sizes
