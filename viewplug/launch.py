@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from argparse import Namespace
@@ -173,6 +174,8 @@ def _use_gloo(cfg: Config) -> None:
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
     cfg.setdefault('env_cfg', {})['dist_cfg'] = dict(backend='gloo')
+    if cfg.pop('sync_bn', None):
+        print_log('sync_bn needs GPUs: on CPU each process keeps batch statistics of its own', 'current', logging.WARNING)
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmpretrain.models.necks import NonLinearNeck
 from torch import nn
 
 from viewplug.necks import MLPNeck
@@ -38,6 +39,55 @@ def test_a_vector_and_a_lone_map_are_read_too():
 def test_moco_v1_is_one_layer_and_v2_is_two_with_the_width_of_the_last_map():
     assert [tuple(p.shape) for p in MLPNeck(16, num_layers=1).parameters()] == [(128, 16), (128,)]
     assert [tuple(p.shape) for p in MLPNeck(16).parameters()] == [(16, 16), (16,), (128, 16), (128,)]
+
+
+BN = dict(type='BN')
+STOCK = {
+    'SimCLR': (
+        dict(num_layers=2, norm_cfg=BN, last_norm_cfg=BN, bias=False, last_bias=False),
+        dict(),
+    ),
+    'BYOL': (
+        dict(num_layers=2, norm_cfg=BN, last_bias=False),
+        dict(with_bias=True, with_last_bn=False),
+    ),
+    'SimSiam projector': (
+        dict(num_layers=3, norm_cfg=BN, last_norm_cfg=dict(type='BN', affine=False), bias=False, last_bias=False),
+        dict(num_layers=3, with_last_bn_affine=False),
+    ),
+    'SimSiam predictor': (
+        dict(num_layers=2, norm_cfg=BN, bias=False),
+        dict(with_last_bn=False, with_last_bias=True),
+    ),
+}
+
+
+@pytest.mark.parametrize('method', STOCK)
+def test_with_batch_norm_it_is_mmpretrains_projector_of_the_method(method):
+    ours, theirs = STOCK[method]
+    neck = MLPNeck(in_channels=16, hidden_channels=7, out_channels=5, normalize=False, **ours)
+    stock = NonLinearNeck(in_channels=16, hid_channels=7, out_channels=5, norm_cfg=dict(type='BN1d'), **theirs)
+    for p in neck.parameters():
+        nn.init.normal_(p)  # batch norm's weights, too
+    stock.load_state_dict(dict(zip(stock.state_dict(), neck.state_dict().values(), strict=True)))
+    last = torch.randn(6, 16, 3, 3)
+    assert torch.allclose(neck((last,))[0], stock((last,))[0], atol=1e-5)
+    neck.eval(), stock.eval()  # now with the running statistics of that batch
+    assert torch.allclose(neck((last,))[0], stock((last,))[0], atol=1e-5)
+
+
+def test_the_norm_after_the_last_layer_comes_before_unit_length():
+    neck = MLPNeck(in_channels=16, out_channels=5, last_norm_cfg=dict(type='BN', affine=False))
+    raw = neck.mlp[:-1](torch.randn(6, 16).clone())
+    centred = (raw - raw.mean(0)) / (raw.var(0, unbiased=False) + 1e-5).sqrt()
+    assert torch.allclose(nn.functional.normalize(neck.mlp[-1](raw), dim=1), nn.functional.normalize(centred, dim=1))
+    vectors = torch.randn(6, 16)
+    assert torch.allclose(neck(vectors)[0], nn.functional.normalize(neck.mlp(vectors), dim=1))
+
+
+def test_any_norm_of_mmcv_is_taken():
+    (embedding,) = MLPNeck(16, hidden_channels=8, norm_cfg=dict(type='GN', num_groups=2))(maps())
+    assert embedding.shape == (3, 128)
 
 
 def test_under_autocast_embeddings_are_normalised_in_float32():

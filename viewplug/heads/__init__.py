@@ -1,5 +1,7 @@
 """What is compared with what: pairs, negatives, predictors, regions."""
 
+from .in_batch import InBatchHead
+from .predict import PredictHead
 from .queue import QueueHead
 
-__all__ = ['QueueHead']
+__all__ = ['InBatchHead', 'PredictHead', 'QueueHead']

@@ -1,5 +1,6 @@
 """Formulas: tensors in, scalar out. A loss knows nothing of views, queues or ranks."""
 
+from .cosine import CosineLoss
 from .info_nce import InfoNCELoss
 
-__all__ = ['InfoNCELoss']
+__all__ = ['CosineLoss', 'InfoNCELoss']

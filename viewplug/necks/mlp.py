@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,10 +15,12 @@ from viewplug.registry import MODELS
 
 @MODELS.register_module()
 class MLPNeck(BaseModule):
-    """Global average pooling and an MLP, then L2 normalisation.
+    """Global average pooling and an MLP, then L2 normalisation: every projector here, and on vectors every predictor.
 
-    One layer is MoCo v1's linear projection (arXiv:1911.05722), two layers are MoCo v2's and SimCLR's
-    ``g(h)`` (arXiv:2003.04297, sec. 2; arXiv:2002.05709, sec. 2.1).
+    One layer is MoCo v1's linear projection (arXiv:1911.05722), two are MoCo v2's MLP (arXiv:2003.04297, sec. 2). With
+    batch norm between, two are SimCLR's ``g(h)`` (arXiv:2002.05709, sec. 2.1) and BYOL's projector and predictor
+    (arXiv:2006.07733, sec. 3.2), three SimSiam's projector (arXiv:2011.10566, sec. 3); ``configs/_base_`` has the
+    settings of each.
 
     Args:
         in_channels: channels of the backbone's last map; a sequence (one number per map) takes its last. Left out,
@@ -25,10 +28,18 @@ class MLPNeck(BaseModule):
         hidden_channels: width of the hidden layers; None takes ``in_channels``.
         out_channels: length of the embedding.
         num_layers: number of linear layers, at least 1.
-        normalize: divide each embedding by its L2 norm (in float32).
+        normalize: divide each embedding by its L2 norm (in float32). Leave it to the head where that has a predictor.
+        norm_cfg: normalisation after each hidden linear layer, ``dict(type='BN')`` or any other of mmcv's; 'BN' is
+            batch norm over the N vectors. Over all processes: top-level ``sync_bn='torch'`` in the config.
+        last_norm_cfg: the same after the last linear layer; SimSiam's is ``dict(type='BN', affine=False)``.
+        bias: whether the hidden linear layers have a bias.
+        last_bias: whether the last one has.
 
     Attributes:
         out_channels: length of the embedding.
+
+    Raises:
+        ValueError: ``num_layers`` below 1.
     """
 
     def __init__(
@@ -38,6 +49,10 @@ class MLPNeck(BaseModule):
         out_channels: int = 128,
         num_layers: int = 2,
         normalize: bool = True,
+        norm_cfg: dict | None = None,
+        last_norm_cfg: dict | None = None,
+        bias: bool = True,
+        last_bias: bool = True,
         init_cfg=None,
     ) -> None:
         super().__init__(init_cfg)
@@ -48,8 +63,8 @@ class MLPNeck(BaseModule):
         widths = [in_channels] + [hidden_channels] * (num_layers - 1)
         layers: list[nn.Module] = []
         for before, after in zip(widths, widths[1:], strict=False):
-            layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
-        layers.append(nn.Linear(widths[-1], out_channels))
+            layers += [nn.Linear(before, after, bias), *_norm(norm_cfg, after), nn.ReLU(inplace=True)]
+        layers += [nn.Linear(widths[-1], out_channels, last_bias), *_norm(last_norm_cfg, out_channels)]
         self.mlp = nn.Sequential(*layers)
         self.out_channels = out_channels
         self.normalize = normalize
@@ -64,6 +79,13 @@ class MLPNeck(BaseModule):
         """
         embedding = self.mlp(pooled(features))
         return (F.normalize(at_least_float32(embedding), dim=1) if self.normalize else embedding,)
+
+
+def _norm(cfg: dict | None, channels: int) -> list[nn.Module]:
+    """Zero or one layer. mmcv's 'BN' is for maps, but here are vectors."""
+    if not cfg:
+        return []
+    return [build_norm_layer({**cfg, 'type': 'BN1d'} if cfg['type'] == 'BN' else dict(cfg), channels)[1]]
 
 
 def pooled(features: Tensor | Sequence[Tensor]) -> Tensor:
