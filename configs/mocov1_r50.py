@@ -1,12 +1,4 @@
-# MoCo v1, ResNet-50, 200 epochs at batch 256 (arXiv:1911.05722): linear projection, T 0.07, step schedule.
-_base_ = ['_base_/default_runtime.py', '_base_/moco_r50.py', '_base_/views_mocov1.py', '_base_/sgd_200e.py']
+# MoCo v1, ResNet-50, 200 epochs at batch 256 (arXiv:1911.05722), step schedule.
+_base_ = ['_base_/default_runtime.py', '_base_/mocov1_r50.py', '_base_/views_mocov1.py', '_base_/sgd_200e.py']
 
-model = dict(
-    branches=dict(
-        image=dict(
-            neck=dict(_delete_=True, type='viewplug.MLPNeck', out_channels=128, num_layers=1),
-            head=dict(loss=dict(temperature=0.07)),
-        )
-    )
-)
 param_scheduler = [dict(type='MultiStepLR', milestones=[120, 160], gamma=0.1, by_epoch=True, begin=0, end=200)]

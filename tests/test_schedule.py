@@ -13,7 +13,8 @@ def config() -> Config:
         dict(type='MultiStepLR', by_epoch=True, begin=0, end=200, milestones=[120, 160]),
         dict(type='ConstantLR', by_epoch=False, begin=0, end=500),
     ]
-    return Config(dict(train_cfg=dict(max_epochs=200), param_scheduler=schedulers))
+    hooks = [dict(type='viewplug.KNNHook', interval=10), dict(type='viewplug.LocalizationHook', start=20, interval=10)]
+    return Config(dict(train_cfg=dict(max_epochs=200), param_scheduler=schedulers, custom_hooks=hooks))
 
 
 def test_everything_that_counts_epochs_is_scaled():
@@ -24,6 +25,8 @@ def test_everything_that_counts_epochs_is_scaled():
     assert (warmup.begin, warmup.end) == (0, 5)
     assert (cosine.begin, cosine.end, cosine.T_max) == (5, 100, 95)
     assert steps.milestones == [60, 80] and by_iter.end == 500
+    knn, boxes = cfg.custom_hooks
+    assert knn.interval == 10 and (boxes.start, boxes.interval) == (10, 5)
 
 
 def test_a_warm_up_that_shrinks_to_nothing_is_left_out():

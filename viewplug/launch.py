@@ -22,6 +22,9 @@ from viewplug.hooks.preflight import check_loader
 from viewplug.schedule import set_epochs
 
 
+DOWNLOADABLE = ('CIFAR', 'MNIST', 'STL10', 'TinyImageNet')
+
+
 class UserError(Exception):
     """Something in the config, the data or the command line; its text is all that a user needs to see."""
 
@@ -67,7 +70,7 @@ def read_config(path: str | Path, args: Namespace) -> Config:
     with _sentences():
         _place_views(cfg)
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(path).stem}{"_demo" * args.demo}'
+    cfg.work_dir = args.work_dir or f'{cfg.get("work_dir") or f"work_dirs/{Path(path).stem}"}{"_demo" * args.demo}'
     return cfg
 
 
@@ -100,7 +103,7 @@ def check_data(cfg: Config) -> None:
     """Look for the training data where the config expects it, before anything heavy starts."""
     for dataset in _leaf_configs(cfg.get('train_dataloader', {}).get('dataset')):
         root = dataset.get('data_root')
-        downloads = 'CIFAR' in str(dataset.type) or 'MNIST' in str(dataset.type)
+        downloads = any(name in str(dataset.type) for name in DOWNLOADABLE)
         if isinstance(root, str) and root and '://' not in root and not downloads and not os.path.isdir(root):
             raise UserError(
                 f'no training data at {os.path.abspath(root)} (train_dataloader.dataset.data_root={root!r}): link it '

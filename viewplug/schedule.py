@@ -9,7 +9,7 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     """Make an epoch-based config ``epochs`` long, its schedulers and everything else that counts epochs with it.
 
     Every scheduler's ``begin``, ``end``, ``T_max`` and ``milestones`` are scaled by new over old length; one that
-    shrinks to no epoch is left out.
+    shrinks to no epoch is left out. LocalizationHook's ``start`` and ``interval`` go along, down to 1.
 
     Raises:
         ValueError: ``epochs`` is below 1, or the config does not count epochs.
@@ -30,6 +30,9 @@ def set_epochs(cfg: Config, epochs: int) -> None:
                 scheduler[key] = round(scheduler[key] * factor)
         if 'milestones' in scheduler:
             scheduler.milestones = [round(milestone * factor) for milestone in scheduler.milestones]
+    for hook in cfg.get('custom_hooks') or []:
+        if hook['type'] == 'viewplug.LocalizationHook' and hook.get('by_epoch', True):
+            hook.update({key: max(1, round(hook[key] * factor)) for key in ('start', 'interval')})
     if cfg.get('param_scheduler'):
         cfg.param_scheduler = [s for s in cfg.param_scheduler if not _vanished(s)]
 

@@ -20,14 +20,16 @@ train_dataloader = dict(
     ),
 )
 
+without_flip = [dict(type='viewplug.MultiView', num_views=2, transforms=[view_pipeline[:-1]]), _base_.pack_views]
+
+without_flip = [dict(type='viewplug.MultiView', num_views=2, transforms=[view_pipeline[:-1]]), _base_.pack_views]
+
 whole_image = [dict(type='Resize', scale=(32, 32)), dict(type='PackInputs')]
-knn_bank = dict(
-    batch_size=500,
-    num_workers=0,
-    dataset=dict(type='viewplug.FashionMNIST', split='train', pipeline=whole_image),
-)
-knn_queries = dict(
-    batch_size=500,
-    num_workers=0,
-    dataset=dict(type='viewplug.FashionMNIST', split='test', pipeline=whole_image),
+labelled = dict(type='viewplug.FashionMNIST', pipeline=whole_image)
+knn_hook = dict(
+    type='viewplug.KNNHook',
+    k=200,
+    interval=10,
+    train_dataloader=dict(batch_size=500, num_workers=0, dataset=dict(split='train', **labelled)),
+    val_dataloader=dict(batch_size=500, num_workers=0, dataset=dict(split='test', **labelled)),
 )

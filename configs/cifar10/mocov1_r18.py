@@ -1,6 +1,8 @@
 # MoCo v1, ResNet-18, CIFAR-10: linear projection and v1's stronger jitter.
 _base_ = 'mocov2_r18.py'
 
+work_dir = 'work_dirs/cifar10/mocov1_r18'
+
 model = dict(
     branches=dict(image=dict(neck=dict(_delete_=True, type='viewplug.MLPNeck', out_channels=128, num_layers=1)))
 )

@@ -1,22 +1,13 @@
-# HCL, second stage, on CIFAR-10: 128 semantic + 8 x 8 spatial numbers. Run with --stages.
-_base_ = 'mocov2_r18.py'
+# HCL, second stage, on CIFAR-10, without the horizontal flip (HCL, sec. 4.3.3). Run with --stages.
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/hcl_r18_32px.py',
+    '../_base_/cifar10_mocov2.py',
+    '../_base_/sgd_200e_32px.py',
+]
 
-stage1_config = 'mocov2_r18.py'
-stage1_epochs = 200
-stage2_epochs = 200
-load_from = 'work_dirs/mocov2_r18/epoch_200.pth'
+work_dir = 'work_dirs/cifar10/mocov2_hcl_r18'
+load_from = 'work_dirs/cifar10/mocov2_r18/epoch_200.pth'
 
-model = dict(
-    branches=dict(
-        image=dict(
-            neck=dict(_delete_=True, type='viewplug.HCLNeck', hidden_channels=512, input_size=32, map_stride=4),
-            head=dict(feat_dim=192),  # 128 + 64
-        )
-    )
-)
-
-view_pipeline = _base_.view_pipeline[:-1]  # no horizontal flip (HCL, sec. 4.3.3)
-train_dataloader = dict(
-    dataset=dict(pipeline=[dict(type='viewplug.MultiView', num_views=2, transforms=[view_pipeline]), _base_.pack_views])
-)
-custom_hooks = [*_base_.custom_hooks, _base_.carry_over]
+train_dataloader = dict(dataset=dict(pipeline=_base_.without_flip))
+custom_hooks = [*_base_.custom_hooks, _base_.knn_hook, _base_.carry_over]

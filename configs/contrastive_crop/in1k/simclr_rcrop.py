@@ -1,0 +1,12 @@
+# SimCLR with RandomCrop, ImageNet-1K: ContrastiveCrop, Table 2.
+_base_ = [
+    '../../_base_/default_runtime.py',
+    '../../_base_/simclr_r50.py',
+    '../../_base_/in1k_mocov2.py',
+    '../../_base_/contrastive_crop_100e.py',
+]
+
+work_dir = 'work_dirs/contrastive_crop/in1k/simclr_rcrop'
+train_dataloader = dict(batch_size=64)  # times 8 processes
+optim_wrapper = dict(optimizer=dict(lr=0.05))
+auto_scale_lr = dict(base_batch_size=512)

@@ -1,0 +1,6 @@
+# SimSiam with ContrastiveCrop, IN-200: Table 2.
+_base_ = 'simsiam_rcrop.py'
+
+work_dir = 'work_dirs/contrastive_crop/in200/simsiam_ccrop'
+train_dataloader = dict(dataset=dict(pipeline=_base_.with_ccrop))
+custom_hooks = [*_base_.custom_hooks, _base_.localization]

@@ -1,0 +1,6 @@
+# SimSiam with ContrastiveCrop, STL-10: Table 1.
+_base_ = 'simsiam_rcrop.py'
+
+work_dir = 'work_dirs/contrastive_crop/stl10/simsiam_ccrop'
+train_dataloader = dict(dataset=dict(pipeline=_base_.with_ccrop))
+custom_hooks = [*_base_.custom_hooks, _base_.localization]

@@ -1,0 +1,6 @@
+# MoCo with ContrastiveCrop, Tiny ImageNet: Table 1.
+_base_ = 'moco_rcrop.py'
+
+work_dir = 'work_dirs/contrastive_crop/tiny/moco_ccrop'
+train_dataloader = dict(dataset=dict(pipeline=_base_.with_ccrop))
+custom_hooks = [*_base_.custom_hooks, _base_.localization]

@@ -1,0 +1,90 @@
+"""Which labelled images a pre-training config knows, and how a classifier sees them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+from mmengine import Config
+
+
+def labelled_datasets(cfg: Config) -> tuple[dict, dict]:
+    """Configs of the labelled training and validation sets: all images of the two that the run's ``KNNHook`` reads.
+
+    The hook is looked for in ``custom_hooks``; where none runs, the config's top-level ``knn_hook`` says the same.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if str(hook.get('type')).endswith('KNNHook')]
+    hooks += [cfg.knn_hook] if 'knn_hook' in cfg else []
+    if not hooks:
+        raise ValueError(
+            'the config of the run knows no labelled data: linear evaluation takes the data sets of its '
+            'viewplug.KNNHook (custom_hooks) or of a top-level knn_hook=dict(train_dataloader=..., '
+            'val_dataloader=...); add one to the dumped config in the work dir'
+        )
+    bank, val = (_read_from_disk(hooks[0][f'{split}_dataloader'].dataset) for split in ('train', 'val'))
+    pretraining = cfg.train_dataloader.dataset
+    for leaf in _leaves(bank):
+        leaf.pop('indices', None)  # kNN may use some of the images; a classifier is trained on all
+        more = max((seen.get('num_images', 0) for seen in _leaves(pretraining) if seen.type == leaf.type), default=0)
+        if more > leaf.get('num_images', more):
+            leaf.num_images = more
+    for leaf in (*_leaves(bank), *_leaves(val)):
+        if not leaf.pipeline or not leaf.pipeline[-1].type.endswith('PackInputs'):
+            leaf.pipeline = [*leaf.pipeline, dict(type='mmpretrain.PackInputs')]
+    return bank, val
+
+
+def training_pipeline(dataset: dict, size: int) -> dict:
+    """``dataset`` with a linear classifier's augmentation: a crop of 0.08 to 1 of the image, and a flip."""
+    dataset = copy.deepcopy(dataset)
+    for leaf in _leaves(dataset):
+        load = [step for step in leaf.pipeline if step.type.split('.')[-1].startswith('Load')]
+        leaf.pipeline = [
+            *load,
+            dict(type='mmpretrain.RandomResizedCrop', scale=size, crop_ratio_range=(0.08, 1.0), backend='pillow'),
+            dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
+            dict(type='mmpretrain.PackInputs'),
+        ]
+    return dataset
+
+
+def single_view_size(cfg: Config) -> int:
+    """Side of the first view of the run, pixels.
+
+    Raises:
+        ValueError: no transform of the run says it.
+    """
+    places = [cfg.train_dataloader.dataset, cfg.get('data_preprocessor'), cfg.model.get('data_preprocessor')]
+    for step in _types(places):
+        if str(step.type).endswith('Crop') and 'scale' in step:
+            return int(step.scale if isinstance(step.scale, int | float) else step.scale[0])
+    raise ValueError(
+        'no crop with a scale in train_dataloader.dataset.pipeline (nor in the data_preprocessor), so the size of '
+        'views is unknown'
+    )
+
+
+def _read_from_disk(dataset: dict) -> dict:
+    """Without ``viewplug.InMemoryDataset``, whose images have left their pipeline."""
+    while str(dataset.type).endswith('InMemoryDataset'):
+        dataset = dataset.dataset
+    return copy.deepcopy(dataset)
+
+
+def _leaves(dataset: dict) -> list:
+    inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else [])
+    return [leaf for child in inner for leaf in _leaves(child)] if inner else [dataset]
+
+
+def _types(node) -> Iterator:
+    """All dicts with a type inside ``node``, outer and earlier ones first."""
+    if isinstance(node, dict):
+        if 'type' in node:
+            yield node
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from _types(child)
