@@ -1,0 +1,167 @@
+"""Where a checkpoint sees the objects: a PNG sheet of images with heat map, box and sampled crops.
+
+python tools/browse_boxes.py CONFIG CHECKPOINT
+python tools/browse_boxes.py CONFIG CHECKPOINT --data-root /path/to/images --num 12 --out sheet.png
+
+The config need not use ContrastiveCrop: for any pre-training config with a random resized crop the sheet shows what
+ContrastiveCrop would do. Settings are those of the config's LocalizationHook, if it has one, unless given here.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
+
+from viewplug.requirements import require
+
+SETTINGS = ('threshold', 'adaptive_threshold', 'encoder', 'heatmap')
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help="a pre-training config, ours or mmpretrain's")
+    parser.add_argument('checkpoint', help='a checkpoint of it')
+    parser.add_argument('--out', type=Path, default=Path('boxes.png'), help='the sheet (default: boxes.png)')
+    parser.add_argument('--num', type=int, default=8, help='images, spread evenly over the data set')
+    parser.add_argument('--num-crops', type=int, default=4, help='crops of each image')
+    parser.add_argument('--threshold', type=float, help='k, in [0, 1) (default: that of the config, else 0.1)')
+    parser.add_argument('--adaptive-threshold', type=quantile_or_name, help="'otsu', or a quantile in (0, 1)")
+    parser.add_argument('--encoder', choices=('online', 'target'))
+    parser.add_argument('--heatmap', choices=('auto', 'features', 'attention', 'token_norm'))
+    parser.add_argument('--alpha', type=float, help="of the crops' centres (default: that of the config, else 0.6)")
+    parser.add_argument('--channel-order', choices=('bgr', 'rgb'), default='bgr', help='of the images as loaded')
+    parser.add_argument('--data-root', metavar='DIR', help='draw images below DIR instead of the training data')
+    parser.add_argument('--seed', type=int, default=0, help='of the crops')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides')
+    return parser.parse_args(argv)
+
+
+def quantile_or_name(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def main(argv=None) -> int:
+    try:
+        require('mmengine', 'mmcv', 'mmpretrain')
+    except ImportError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    args = parse_args(argv)
+    from viewplug.launch import UserError
+
+    try:
+        browse(args)
+    except (UserError, ValueError, FileNotFoundError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def browse(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        UserError, ValueError, FileNotFoundError: with a sentence for the user.
+    """
+    import numpy as np
+    import torch
+    from mmengine import Config
+    from mmengine.registry import init_default_scope
+
+    from viewplug.evaluation.localization import encoder_of, localise_batches
+    from viewplug.launch import UserError, check_data
+    from viewplug.visualization.box_sheet import draw_boxes
+
+    for path in (args.config, args.checkpoint):
+        if not Path(path).is_file():
+            raise UserError(f'no file {Path(path).resolve()}')
+    if args.num < 1 or args.num_crops < 1:
+        raise UserError(f'--num and --num-crops must be at least 1, got {args.num} and {args.num_crops}')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    if not args.data_root:
+        check_data(cfg)
+    settings = {name: hook[name] for hook in hooks_of(cfg) for name in SETTINGS if name in hook}
+    settings |= {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}
+    encoder, adaptive = settings.pop('encoder', 'online'), settings.pop('adaptive_threshold', None)
+    images, crop = images_and_crop(cfg, args)
+    model = load_model(cfg, args.checkpoint)
+    picked = np.linspace(0, len(images) - 1, min(args.num, len(images))).round().astype(int)
+    loaded = [images[index] for index in picked.tolist()]
+    batch = torch.stack([image for image, _ in loaded]), torch.tensor([readable for _, readable in loaded])
+    (found,) = localise_batches(model, [batch], adaptive=adaptive, backbone=encoder_of(model, encoder), **settings)
+    np.random.seed(args.seed)
+    sheet = draw_boxes(batch[0], found.heatmaps, found.found.boxes, crop, args.channel_order, args.num_crops)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(args.out)
+    whole = int(found.found.whole.sum())
+    print(f'{args.out}: {len(picked)} images, {whole} of their boxes the whole image')
+
+
+def hooks_of(cfg) -> list[dict]:
+    """The config's LocalizationHooks."""
+    return [hook for hook in cfg.get('custom_hooks') or [] if str(hook.get('type')).endswith('LocalizationHook')]
+
+
+def images_and_crop(cfg, args: argparse.Namespace):
+    """The first data set's images, whole, and the ContrastiveCrop of its pipeline, or one like its crop."""
+    from mmpretrain.datasets.transforms import RandomResizedCrop
+
+    from viewplug.datasets.image_folder import ImageFolder
+    from viewplug.datasets.leaves import leaf_datasets
+    from viewplug.datasets.whole_images import WholeImages
+    from viewplug.registry import DATASETS
+    from viewplug.transforms import ContrastiveCrop
+    from viewplug.transforms.pipelines import steps_before, transforms_in
+
+    leaf = leaf_datasets(DATASETS.build(cfg.train_dataloader.dataset))[0]
+    pipeline = getattr(leaf, 'pipeline', None)
+    crops = transforms_in(pipeline, ContrastiveCrop) or transforms_in(pipeline, RandomResizedCrop)
+    if not crops:
+        raise ValueError(f'no random resized crop in the train pipeline of {args.config} ({type(leaf).__name__})')
+    stock = crops[0]
+    crop = ContrastiveCrop(
+        stock.scale,
+        stock.crop_ratio_range,
+        stock.aspect_ratio_range,
+        getattr(stock, 'alpha', 0.6) if args.alpha is None else args.alpha,
+        center=getattr(stock, 'center', 'beta'),
+    )
+    steps = steps_before(pipeline, type(stock))
+    if args.data_root:
+        steps = steps if any('Load' in type(step).__name__ for step in steps) else [dict(type='LoadImageFromFile')]
+        leaf = ImageFolder(args.data_root, pipeline=[])
+    return WholeImages(leaf, steps, crop.scale, stock.interpolation, stock.backend), crop
+
+
+def load_model(cfg, path: str):
+    """The config's model with the checkpoint's weights."""
+    from mmengine.runner.checkpoint import _load_checkpoint
+
+    from viewplug.launch import UserError
+    from viewplug.registry import MODELS
+
+    settings = cfg.model.copy()
+    if cfg.get('data_preprocessor'):
+        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = MODELS.build(settings)
+    checkpoint = _load_checkpoint(path, map_location='cpu')
+    state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
+    try:
+        missing = model.load_state_dict(state, strict=False).missing_keys
+    except RuntimeError as error:
+        raise UserError(f'{path} does not fit model in the config: {" ".join(str(error).split())[:300]}') from None
+    lacking = [key for key in missing if key.startswith('backbone.')]
+    if lacking:
+        raise UserError(f"{path} lacks {len(lacking)} of the backbone's weights ({lacking[0]}, ...): another model's?")
+    return model
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Which data sets of a training loader need boxes, and the stores that take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from mmengine.dataset import BaseDataset
+from torch import Tensor
+from torch.utils.data import ConcatDataset
+
+from viewplug.box_store import BoxStore
+from viewplug.datasets.leaves import leaf_datasets
+from viewplug.datasets.whole_images import WholeImages
+from viewplug.transforms.contrastive_crop import ContrastiveCrop
+from viewplug.transforms.pipelines import steps_before, transforms_in
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass
+class BoxTarget:
+    """A leaf data set whose pipeline crops by boxes.
+
+    Attributes:
+        leaf: The data set without wrappers; a box belongs to one of its ``sample_idx``.
+        crops: The ContrastiveCrops of its pipeline that localise.
+        steps: The transforms before the first of them.
+    """
+
+    leaf: BaseDataset
+    crops: list[ContrastiveCrop]
+    steps: list[Callable]
+
+    @property
+    def stores(self) -> list[BoxStore]:
+        return list({crop.box_store.path: crop.box_store for crop in self.crops}.values())
+
+
+class BoxTargets:
+    """All of a loader's :class:`BoxTarget`, in the order of its wrappers, their images numbered through.
+
+    Args:
+        dataset: As the loader has it, wrapped or not.
+
+    Raises:
+        ValueError: there is no ContrastiveCrop, or two data sets share one or its store.
+    """
+
+    def __init__(self, dataset) -> None:
+        self.targets: list[BoxTarget] = []
+        leaves = leaf_datasets(dataset)
+        found = False
+        for leaf in leaves:
+            pipeline = getattr(leaf, 'pipeline', None)
+            crops = transforms_in(pipeline, ContrastiveCrop)
+            found = found or bool(crops)
+            crops = [crop for crop in crops if crop.localize]
+            if crops:
+                self.targets.append(BoxTarget(leaf, crops, steps_before(pipeline, ContrastiveCrop)))
+        if not found:
+            names = ', '.join(sorted({type(leaf).__name__ for leaf in leaves}))
+            raise ValueError(
+                f'LocalizationHook finds no viewplug.ContrastiveCrop in the train pipeline (data sets: {names}): put '
+                "type='viewplug.ContrastiveCrop' in RandomResizedCrop's place in train_dataloader.dataset.pipeline, or "
+                'remove the hook. Views that are cut on the device, by viewplug.BatchViews, take no boxes.'
+            )
+        paths = [store.path for target in self.targets for store in target.stores]
+        if len(paths) != len(set(paths)):
+            raise ValueError(
+                'LocalizationHook: two data sets crop by one BoxStore, in which their images would overwrite each '
+                "other's boxes: give each its own pipeline and ContrastiveCrop.store"
+            )
+
+    def __len__(self) -> int:
+        return sum(len(target.leaf) for target in self.targets)
+
+    @property
+    def written(self) -> bool:
+        """Whether every store has boxes."""
+        return all(len(store) for target in self.targets for store in target.stores)
+
+    def write(self, boxes: Tensor) -> None:
+        """Hand (len(self), 4) boxes to the stores."""
+        for target, part in zip(self.targets, boxes.split([len(target.leaf) for target in self.targets]), strict=True):
+            for store in target.stores:
+                store.write(part)
+
+    def read(self) -> Tensor:
+        """(len(self), 4), the whole image where nothing has been written."""
+        boxes = []
+        for target in self.targets:
+            rows = target.stores[0].read_all()
+            whole = torch.tensor(WHOLE).repeat(len(target.leaf), 1)
+            boxes.append(whole if rows is None else torch.from_numpy(rows))
+        return torch.cat(boxes)
+
+    def state(self) -> dict:
+        """For a checkpoint: the lengths of the data sets, and their boxes or None."""
+        return dict(lengths=[len(target.leaf) for target in self.targets], boxes=self.read() if self.written else None)
+
+    def restore(self, state: dict) -> bool:
+        """Take :meth:`state` back; False, and nothing done, if it is that of other data sets."""
+        if list(state['lengths']) != [len(target.leaf) for target in self.targets]:
+            return False
+        if state['boxes'] is not None:
+            self.write(state['boxes'].cpu())
+        elif self.written:  # a store with a path of its own, which outlived the run that was killed
+            self.write(torch.tensor(WHOLE).repeat(len(self), 1))
+        return True
+
+    def input_size(self) -> tuple[int, int]:
+        """Height, width of the largest view."""
+        return max((tuple(crop.scale) for target in self.targets for crop in target.crops), key=lambda s: s[0] * s[1])
+
+    def whole_images(self, size: tuple[int, int]) -> ConcatDataset:
+        """All images in the order of the boxes."""
+        images = []
+        for target in self.targets:
+            crop = target.crops[0]
+            images.append(WholeImages(target.leaf, target.steps, size, crop.interpolation, crop.backend))
+        return ConcatDataset(images)
