@@ -41,7 +41,7 @@ def run(seed: int, work_dir: Path) -> float:
     checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
     views = sorted(work_dir.glob('vis_views/*.png'))[0]
     print(
-        f'\nMoCo v2, then HCL, seed {seed}: {minutes:.1f} minutes, kNN every second epoch\n'
+        f'\nMoCo v2, then HCL, seed {seed}: {minutes:.1f} minutes, kNN every third epoch\n'
         f'  kNN top-1      {curve[0]:.1f} untrained, {first[-1]:.1f} after stage 1, {curve[-1]:.1f} at the end: '
         f'{gain:+.1f} points\n'
         f'  curve          {" ".join(f"{value:.1f}" for value in curve)}\n'

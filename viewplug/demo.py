@@ -27,7 +27,7 @@ LEARNING_RATE = 0.06
 # A queue of two batches: in a run this short the target moves so fast that older keys are told from new ones by age.
 QUEUE_LEN = 128
 MOMENTUM = 0.98
-EPOCHS = 14
+EPOCHS = 24
 STAGE1_SHARE = 2  # the stage before has half of this
 TOO_STRONG = ('GaussianBlur',)  # at 32 pixels blur leaves nothing to see
 
@@ -108,7 +108,7 @@ def _knn_hook() -> dict:
 
     return dict(
         type='viewplug.KNNHook',
-        interval=2,
+        interval=3,
         train_dataloader=loader('train', NUM_BANK),
         val_dataloader=loader('val', NUM_VAL),
     )
