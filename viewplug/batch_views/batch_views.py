@@ -72,8 +72,8 @@ class BatchViews(SelfSupDataPreprocessor):
 
     def _normalised(self, view: Tensor) -> Tensor:
         if self._channel_conversion:
-            view = view[:, [2, 1, 0]]
-        return (view - self.mean) / self.std if self._enable_normalize else view
+            view = view.flip(1)
+        return view.sub_(self.mean).div_(self.std) if self._enable_normalize else view
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor(self.batches)

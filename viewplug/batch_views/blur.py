@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,11 +33,11 @@ class GaussianBlur(Operator):
     def draw(self, n: int, generator: torch.Generator | None = None) -> Params:
         return dict(radii=self.radius.draw(n, generator))
 
-    def run(self, images: Tensor, radii: Tensor) -> Tensor:
+    def run(self, images: Tensor, radii: np.ndarray) -> Tensor:
         return gaussian_blur(images, radii)
 
 
-def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
+def gaussian_blur(images: Tensor, sigmas: np.ndarray | Tensor) -> Tensor:
     """Convolve each image with its own Gaussian, cut off at four deviations; border pixels go on beyond the border.
 
     Args:
@@ -47,7 +48,7 @@ def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
     reach = math.ceil(4 * float(sigmas.max())) if n else 0
     kernels = _half_kernels(to_device(sigmas, images.device), max(height, width, reach + 1))
     across = _band_matrices(kernels, width).transpose(1, 2)
-    flat = images.view(n, channels * height, width)
+    flat = images.reshape(n, channels * height, width)
     strips = [
         torch.bmm(flat[:, :, low:high], across[:, low:high, start:stop])
         for start, stop, low, high in _strips(width, reach)

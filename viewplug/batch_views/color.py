@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .hue import rotate_hue
-from .operator import Operator, Params, check_prob, to_device
+from .operator import Operator, Params, check_prob, to_device, uniform
 
 GRAY_WEIGHTS_BGR = (0.114, 0.587, 0.299)
 """ITU-R BT.601 luma, what Pillow and OpenCV call gray, for blue, green, red."""
@@ -46,19 +46,19 @@ class ColorJitter(Operator):
         )
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Params:
-        params = dict(order=torch.rand(n, 4, generator=generator).argsort(dim=1))
+        params = dict(order=torch.rand(n, 4, generator=generator).numpy().argsort(axis=1))
         for name, limits in self.ranges.items():
             if limits is not None:
-                params[name] = limits[0] + torch.rand(n, generator=generator) * (limits[1] - limits[0])
+                params[name] = limits[0] + uniform(n, generator) * (limits[1] - limits[0])
         return params
 
     def prepare(
         self,
-        order: Tensor,
-        brightness: Tensor | None = None,
-        contrast: Tensor | None = None,
-        saturation: Tensor | None = None,
-        hue: Tensor | None = None,
+        order: np.ndarray,
+        brightness: np.ndarray | None = None,
+        contrast: np.ndarray | None = None,
+        saturation: np.ndarray | None = None,
+        hue: np.ndarray | None = None,
     ) -> Params:
         """
         Args:
@@ -67,34 +67,40 @@ class ColorJitter(Operator):
         """
         factors = {_BRIGHTNESS: brightness, _CONTRAST: contrast, _SATURATION: saturation}
         factors = {kind: factor for kind, factor in factors.items() if factor is not None}
-        # In NumPy, whose fixed cost for arrays of this size is a third of torch's.
-        kinds, before = _blends_around_hue(order.numpy(), list(factors), hue is not None)
+        kinds, before = _blends_around_hue(order, list(factors), hue is not None)
         matrices, means = _blend_maps(kinds, factors)
-        prepared = dict(matrices=matrices, means=means, before=before)
-        hue = {} if hue is None else dict(hue=hue)
-        return {**{key: torch.from_numpy(value) for key, value in prepared.items()}, **hue}
+        return dict(matrices=matrices, means=means, before=before, **({} if hue is None else dict(hue=hue)))
 
-    def run(self, images: Tensor, matrices: Tensor, means: Tensor, before: Tensor, hue: Tensor | None = None) -> Tensor:
+    def run(
+        self,
+        images: Tensor,
+        matrices: np.ndarray,
+        means: np.ndarray,
+        before: np.ndarray,
+        hue: np.ndarray | None = None,
+    ) -> Tensor:
         # In samples sorted by how many blends come before the hue, the k-th blend is due before the hue for a first
         # part and after it for the rest, and the hue is turned once for all.
         if (before[1:] > before[:-1]).any():
-            rank = torch.argsort(before, descending=True)
-            rank_there = to_device(rank, images.device)
+            rank = np.argsort(-before)
+            there = to_device(rank, images.device)
             hue = None if hue is None else hue[rank]
-            changed = self.run(images.index_select(0, rank_there), matrices[rank], means[rank], before[rank], hue)
-            return images.index_copy_(0, rank_there, changed)
+            changed = self.run(images.index_select(0, there), matrices[rank], means[rank], before[rank], hue)
+            return images.index_copy_(0, there, changed)
         matrices, means = to_device(matrices, images.device), to_device(means, images.device)
-        counts = [sum(number > slot for number in before.tolist()) for slot in range(matrices.shape[1])]
+        counts = [int((before > slot).sum()) for slot in range(matrices.shape[1])]
         for slot, count in enumerate(counts):
-            _blend(images[:count], matrices[:count, slot], means[:count, slot])
+            if count:
+                _blend(images[:count], matrices[:count, slot], means[:count, slot])
         if hue is None:
             return images
         images = rotate_hue(images, to_device(hue, images.device))
         for slot, count in enumerate(counts):
-            _blend(images[count:], matrices[count:, slot], means[count:, slot])
+            if count < before.size:
+                _blend(images[count:], matrices[count:, slot], means[count:, slot])
         return images
 
-    def sort_key(self, prepared: Params) -> Tensor:
+    def sort_key(self, prepared: Params) -> np.ndarray:
         return -prepared['before']
 
 
@@ -128,7 +134,7 @@ class RandomGrayscale(Operator):
 
     def run(self, images: Tensor) -> Tensor:
         gray = torch.matmul(to_device(self.weights, images.device), images.flatten(2))
-        return gray.view(len(images), 1, *images.shape[2:]).expand_as(images)
+        return images.copy_(gray.view(len(images), 1, *images.shape[2:]))
 
 
 def _factor_range(
@@ -159,7 +165,7 @@ def _blend_maps(kinds: np.ndarray, factors: dict[int, Tensor]) -> tuple[np.ndarr
     """Each blend as a linear map of the three channels (N, K, 3, 3) and of their means (N, K, 3)."""
     factor = np.ones(kinds.shape, dtype=np.float32)
     for kind, values in factors.items():
-        factor = np.where(kinds == kind, values.numpy()[:, None], factor)
+        factor = np.where(kinds == kind, values[:, None], factor)
     gray = np.float32(GRAY_WEIGHTS_BGR)
     matrices = factor[..., None, None] * np.eye(3, dtype=np.float32)
     matrices += ((1 - factor) * (kinds == _SATURATION))[..., None, None] * gray
@@ -168,8 +174,6 @@ def _blend_maps(kinds: np.ndarray, factors: dict[int, Tensor]) -> tuple[np.ndarr
 
 def _blend(images: Tensor, matrices: Tensor, means: Tensor) -> None:
     """In place: (n, 3, h, w) images, (n, 3, 3) maps of their channels, (n, 3) of the channels' means."""
-    if len(images) == 0:
-        return
     pixels = images.flatten(2)
     mean_gray = (pixels.mean(dim=2) * means).sum(dim=1)
     torch.clamp(torch.baddbmm(mean_gray[:, None, None], matrices, pixels), 0, 255, out=pixels)

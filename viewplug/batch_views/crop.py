@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .crop_boxes import random_resized_crop_boxes
-from .operator import Operator, Params, check_prob, to_device
-from .resample import INTERPOLATIONS, crop_resize
+from .operator import Operator, Params, check_prob, to_device, uniform
+from .resample import CropResize
+from .taps import INTERPOLATIONS
 
 BACKENDS = ('pillow', 'cv2')
 
@@ -23,21 +25,15 @@ class Resize:
         backend: 'pillow' (antialiased) or 'cv2' (not).
 
     Attributes:
-        size: height and width of the result.
+        resample: cuts the boxes out.
     """
 
     def __init__(self, scale: int | Sequence[int], interpolation: str = 'bilinear', backend: str = 'cv2') -> None:
-        self.size = _pair('Resize', scale)[::-1]
-        self.interpolation = _one_of('Resize', 'interpolation', interpolation, INTERPOLATIONS)
-        self.antialias = _one_of('Resize', 'backend', backend, BACKENDS) == 'pillow'
+        self.resample = _resample('Resize', _pair('Resize', scale)[::-1], interpolation, backend)
 
     def boxes(self, sizes: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Which box to cut: sizes (N, 2) height and width -> (N, 4) int64 x0, y0, x1, y1 in whole pixels."""
         return torch.cat([torch.zeros_like(sizes), sizes.flip(1)], dim=1)
-
-    def cut(self, batch: Tensor, boxes: Tensor, flips: Tensor | None = None) -> Tensor:
-        """(N, 3, H, W) -> (N, 3, h, w) float32; see ``crop_resize``."""
-        return crop_resize(batch, boxes, self.size, flips, self.interpolation, self.antialias)
 
 
 class RandomResizedCrop(Resize):
@@ -58,9 +54,7 @@ class RandomResizedCrop(Resize):
         interpolation: str = 'bilinear',
         backend: str = 'cv2',
     ) -> None:
-        self.size = _pair('RandomResizedCrop', scale)
-        self.interpolation = _one_of('RandomResizedCrop', 'interpolation', interpolation, INTERPOLATIONS)
-        self.antialias = _one_of('RandomResizedCrop', 'backend', backend, BACKENDS) == 'pillow'
+        self.resample = _resample('RandomResizedCrop', _pair('RandomResizedCrop', scale), interpolation, backend)
         for name, values in (('crop_ratio_range', crop_ratio_range), ('aspect_ratio_range', aspect_ratio_range)):
             if not 0 < values[0] <= values[1]:
                 raise ValueError(f'RandomResizedCrop: {name} must be (low, high) with 0 < low <= high, got {values}')
@@ -90,10 +84,10 @@ class RandomFlip(Operator):
         self.flip_prob = check_prob('RandomFlip', prob)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Params:
-        return dict(flips=torch.rand(n, generator=generator) < self.flip_prob)
+        return dict(flips=uniform(n, generator) < self.flip_prob)
 
-    def run(self, images: Tensor, flips: Tensor) -> Tensor:
-        index = to_device(flips.nonzero().flatten(), images.device)
+    def run(self, images: Tensor, flips: np.ndarray) -> Tensor:
+        index = to_device(np.flatnonzero(flips), images.device)
         return images.index_copy_(0, index, images.index_select(0, index).flip(-1))
 
 
@@ -104,7 +98,8 @@ def _pair(name: str, scale: int | Sequence[int]) -> tuple[int, int]:
     return pair
 
 
-def _one_of(name: str, key: str, value: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise ValueError(f'{name}: {key} must be one of {", ".join(choices)} for views cut in batch, got {value!r}')
-    return value
+def _resample(name: str, size: tuple[int, int], interpolation: str, backend: str) -> CropResize:
+    for key, value, choices in (('interpolation', interpolation, INTERPOLATIONS), ('backend', backend, BACKENDS)):
+        if value not in choices:
+            raise ValueError(f'{name}: {key} of views cut in batch must be one of {", ".join(choices)}, got {value!r}')
+    return CropResize(size, interpolation, antialias=backend == 'pillow')

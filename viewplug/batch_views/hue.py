@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .operator import to_device
+
 
 def rotate_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Shift H of the hexcone HSV model (A. R. Smith 1978), S and V unchanged.
@@ -29,9 +31,9 @@ def rotate_hue(images: Tensor, turns: Tensor) -> Tensor:
     from_cyan = (red - green).sub_(blue).add_(low).div_(chroma.clamp_min(1e-6)).add_(2)
     from_cyan = torch.copysign(from_cyan, blue - green)
     # Likewise from yellow for blue (two further on), from magenta for green (two back).
-    offsets = torch.tensor([2.0, -2.0, 0.0], device=turns.device)
+    offsets = to_device(torch.tensor([2.0, -2.0, 0.0]), turns.device)
     shifts = torch.remainder(6 * turns[:, None] + offsets + 3, 6) - 3
     away = from_cyan.unsqueeze(1) + shifts[:, :, None, None]
     # |away| <= 6: fold it back into one round, then high where 2 or more from the opposite colour, low within 1.
     away.abs_().sub_(3).abs_().clamp_(1, 2)
-    return torch.addcmul((high + chroma).unsqueeze(1), away, chroma.unsqueeze(1), value=-1)
+    return torch.addcmul((high + chroma).unsqueeze(1), away, chroma.unsqueeze(1), value=-1, out=away)

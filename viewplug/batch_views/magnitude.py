@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from torch import Tensor
 
 
 class Magnitude:
@@ -46,14 +46,14 @@ class Magnitude:
         self.std = magnitude_std
         self.total = total_level
 
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+    def draw(self, n: int, generator: torch.Generator | None = None) -> np.ndarray:
         """(n,) float32."""
         if self.fixed is not None:
-            return torch.full((n,), float(self.fixed))
-        level = torch.full((n,), float(self.level))
+            return np.full(n, self.fixed, dtype=np.float32)
+        level = np.full(n, self.level, dtype=np.float32)
         if self.std == 'inf':
-            level *= torch.rand(n, generator=generator)
+            level *= torch.rand(n, generator=generator).numpy()
         elif self.std > 0:
-            level = (level + torch.randn(n, generator=generator) * self.std).clamp_(0, self.total)
+            level = np.clip(level + torch.randn(n, generator=generator).numpy() * self.std, 0, self.total)
         low, high = self.range
-        return level / self.total * (high - low) + low
+        return (level / self.total * (high - low) + low).astype(np.float32)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Params = dict[str, Any]
-"""Tensors whose first dimension is the sample's, in dicts and lists at will; on the CPU."""
+"""Arrays whose first dimension is the sample's, in dicts and lists at will.
+
+NumPy's, because its fixed cost for arrays of this size is a third of torch's.
+"""
 
 
 class Operator:
@@ -20,7 +25,7 @@ class Operator:
 
     Attributes:
         prob: chance that a sample is changed at all; taken by ``draw_gated``, not by ``draw`` or ``apply``.
-        mirrors: whether mirroring before the step gives the same images as mirroring after it.
+        mirrors: whether mirroring before the step gives the same distribution as mirroring after it.
     """
 
     prob: float = 1.0
@@ -40,9 +45,10 @@ class Operator:
 
     def apply(self, images: Tensor, **params: Any) -> Tensor:
         """(N, 3, h, w) float in [0, 255] -> the same kind. The memory of ``images`` may be overwritten."""
+        params = {key: np.asarray(value) for key, value in params.items()}
         return self.run(images, **self.prepare(**params))
 
-    def sort_key(self, prepared: Params) -> Tensor | None:
+    def sort_key(self, prepared: Params) -> np.ndarray | None:
         """(N,) numbers in whose order the samples are handled fastest, None if it does not matter."""
         return None
 
@@ -61,12 +67,15 @@ class RandomApply(Operator):
     def prepare(self, steps: list[Params]) -> Params:
         return dict(steps=[prepare_gated(*pair) for pair in zip(self.transforms, steps, strict=True)])
 
+    def apply(self, images: Tensor, steps: list[Params]) -> Tensor:
+        return self.run(images, **self.prepare(steps))
+
     def run(self, images: Tensor, steps: list[Params]) -> Tensor:
         for step, prepared in zip(self.transforms, steps, strict=True):
             images = run_gated(step, images, prepared)
         return images
 
-    def sort_key(self, prepared: Params) -> Tensor | None:
+    def sort_key(self, prepared: Params) -> np.ndarray | None:
         return first_sort_key(self.transforms, prepared['steps'])
 
 
@@ -74,7 +83,7 @@ def draw_gated(step: Operator, n: int, generator: torch.Generator | None = None)
     """``step.draw`` and, if the step has a chance to be skipped, ``chosen`` (n,) bool."""
     params = step.draw(n, generator)
     if step.prob < 1:
-        params['chosen'] = torch.rand(n, generator=generator) < step.prob
+        params['chosen'] = uniform(n, generator) < step.prob
     return params
 
 
@@ -90,27 +99,27 @@ def run_gated(step: Operator, images: Tensor, prepared: Params) -> Tensor:
     chosen = prepared.pop('chosen', None)
     if chosen is None:
         return step.run(images, **prepared)
-    index = chosen.nonzero().flatten()
-    if len(index) == len(chosen):
+    index = np.flatnonzero(chosen)
+    if index.size == chosen.size:
         return step.run(images, **prepared)
-    if len(index) == 0:
+    if index.size == 0:
         return images
     index_there = to_device(index, images.device)
     changed = step.run(images.index_select(0, index_there), **select(prepared, index))
     return images.index_copy_(0, index_there, changed)
 
 
-def first_sort_key(steps: list[Operator], prepared: list[Params]) -> Tensor | None:
+def first_sort_key(steps: list[Operator], prepared: list[Params]) -> np.ndarray | None:
     """The sort key of the first step that has one; samples that skip it come last."""
     for step, params in zip(steps, prepared, strict=True):
         key = step.sort_key(params)
         if key is not None:
-            return key.masked_fill(~params['chosen'], torch.iinfo(key.dtype).max) if 'chosen' in params else key
+            return np.where(params['chosen'], key, np.inf) if 'chosen' in params else key
     return None
 
 
-def select(params: Any, index: Tensor | slice) -> Any:
-    """The parameters of some samples: ``index`` applied to every tensor of nested dicts and lists."""
+def select(params: Any, index: np.ndarray | slice) -> Any:
+    """The parameters of some samples: ``index`` applied to every array of nested dicts and lists."""
     if isinstance(params, dict):
         return {key: select(value, index) for key, value in params.items()}
     if isinstance(params, list):
@@ -118,8 +127,14 @@ def select(params: Any, index: Tensor | slice) -> Any:
     return params[index]
 
 
-def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """A small CPU tensor on the images' device, without waiting for the device."""
+def uniform(n: int, generator: torch.Generator | None = None) -> np.ndarray:
+    """(n,) float32 in [0, 1)."""
+    return torch.rand(n, generator=generator).numpy()
+
+
+def to_device(values: np.ndarray | Tensor, device: torch.device | str) -> Tensor:
+    """Parameters as a tensor on the images' device, without waiting for the device."""
+    tensor = torch.as_tensor(values)
     if tensor.device.type == 'cpu' and torch.device(device).type == 'cuda':
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
@@ -130,3 +145,11 @@ def check_prob(name: str, prob: float) -> float:
     if not 0 <= prob <= 1:
         raise ValueError(f'{name}: prob must lie in [0, 1], got {prob}')
     return float(prob)
+
+
+def channel_values(name: str, value: float | Sequence[float]) -> Tensor:
+    """``pad_val``, one number or one for each channel as the images hold them, as (3, 1, 1)."""
+    values = torch.tensor(value, dtype=torch.float32).flatten()
+    if len(values) not in (1, 3):
+        raise ValueError(f'{name}: pad_val must be one number or three, got {value}')
+    return values.expand(3)[:, None, None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,6 @@ class Solarize(Operator):
     def draw(self, n: int, generator: torch.Generator | None = None) -> Params:
         return dict(thresholds=self.thr.draw(n, generator))
 
-    def run(self, images: Tensor, thresholds: Tensor) -> Tensor:
+    def run(self, images: Tensor, thresholds: np.ndarray) -> Tensor:
         thresholds = to_device(thresholds, images.device)[:, None, None, None]
         return torch.where(images < thresholds, images, 255 - images)

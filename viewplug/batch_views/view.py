@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .blur import GaussianBlur
 from .color import ColorJitter, RandomGrayscale
 from .crop import RandomFlip, RandomResizedCrop, Resize
+from .cutout import Cutout
 from .magnitude import Magnitude
+from .noise import GaussianNoise
 from .operator import (
     Operator,
     Params,
@@ -24,6 +28,8 @@ from .operator import (
     select,
     to_device,
 )
+from .rotate import Rotate
+from .sobel import Sobel
 from .solarize import Solarize
 
 CROPS = dict(RandomResizedCrop=RandomResizedCrop, Resize=Resize)
@@ -34,10 +40,14 @@ OPERATORS = dict(
     RandomGrayscale=RandomGrayscale,
     GaussianBlur=GaussianBlur,
     Solarize=Solarize,
+    Rotate=Rotate,
+    Cutout=Cutout,
+    GaussianNoise=GaussianNoise,
+    Sobel=Sobel,
 )
 
 # Elements of a block of views that a CPU works on at a time: with its copies it stays in the cache of a core.
-_BLOCK_ELEMENTS = 200_000
+_BLOCK_ELEMENTS = 160_000
 
 
 class View:
@@ -81,29 +91,31 @@ class View:
             image without its padding; flips (N,) bool. All on the batch's device.
         """
         sizes = _check_sizes(batch, sizes)
+        n = len(sizes)
         boxes = self.crop.boxes(sizes, generator)
-        params = [draw_gated(step, len(batch), generator) for step in self.steps]
-        flips = torch.zeros(len(batch), dtype=torch.bool)
-        if self._flip_place is not None:
-            flips = params[self._flip_place]['flips']
+        params = [draw_gated(step, n, generator) for step in self.steps]
+        flips = np.zeros(n, dtype=bool) if self._flip_place is None else params[self._flip_place]['flips']
         # A data preprocessor is called inside autocast; half precision has fewer than 256 steps.
         with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
             images = self._make(batch, boxes, flips, params)
-        fractions = (boxes.double() / sizes[:, [1, 0, 1, 0]]).float()
+        fractions = (boxes.numpy() / sizes.numpy()[:, [1, 0, 1, 0]]).astype(np.float32)
         return images, to_device(fractions, batch.device), to_device(flips, batch.device)
 
-    def _make(self, batch: Tensor, boxes: Tensor, flips: Tensor, params: list[Params]) -> Tensor:
-        n, device = len(batch), batch.device
+    def _make(self, batch: Tensor, boxes: Tensor, flips: np.ndarray, params: list[Params]) -> Tensor:
+        n, device = len(boxes), batch.device
         prepared = [prepare_gated(*pair) for pair in zip(self.steps, params, strict=True)]
         key = first_sort_key(self.steps, prepared)
-        rank = torch.arange(n) if key is None else torch.argsort(key, stable=True)
-        boxes, flips, prepared = boxes[rank], flips[rank], select(prepared, rank)
-        images = torch.empty(n, 3, *self.crop.size, device=device)
-        block = n if device.type != 'cpu' else _BLOCK_ELEMENTS // (3 * self.crop.size[0] * self.crop.size[1])
-        for part in torch.arange(n).split(max(block, 1)):
-            part = slice(int(part[0]), int(part[-1]) + 1)
+        rank = np.arange(n) if key is None else np.argsort(key, kind='stable')
+        prepared = select(prepared, rank)
+        resample = self.crop.resample
+        cuts = resample.prepare(batch, boxes[torch.from_numpy(rank)], flips[rank] if self._flip_early else None)
+        images = torch.empty(n, 3, *resample.size, device=device)
+        blocks = max(1, round(images.numel() / _BLOCK_ELEMENTS)) if device.type == 'cpu' else 1
+        block = max(1, math.ceil(n / blocks))
+        for start in range(0, n, block):
+            part = slice(start, start + block)
             index = to_device(rank[part], device)
-            made = self.crop.cut(batch.index_select(0, index), boxes[part], flips[part] if self._flip_early else None)
+            made = resample.run(batch.index_select(0, index), **select(cuts, part))
             for place, step in enumerate(self.steps):
                 if place != self._flip_place or not self._flip_early:
                     made = run_gated(step, made, select(prepared[place], part))
