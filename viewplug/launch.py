@@ -21,7 +21,6 @@ from viewplug.demo import STAGE1_SHARE, to_demo
 from viewplug.hooks.preflight import check_loader
 from viewplug.schedule import set_epochs
 
-
 DOWNLOADABLE = ('CIFAR', 'MNIST', 'STL10', 'TinyImageNet')
 
 
@@ -178,7 +177,8 @@ def _use_gloo(cfg: Config) -> None:
         torch.distributed.init_process_group('gloo')
     cfg.setdefault('env_cfg', {})['dist_cfg'] = dict(backend='gloo')
     if cfg.pop('sync_bn', None):
-        print_log('sync_bn needs GPUs: on CPU each process keeps batch statistics of its own', 'current', logging.WARNING)
+        message = 'sync_bn needs GPUs: on CPU each process keeps batch statistics of its own'
+        print_log(message, 'current', logging.WARNING)
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
 
 

@@ -192,8 +192,8 @@ def test_the_pipelines_of_the_configs_run_as_they_are(name):
     'pipeline, sentence',
     [
         ([CROP, dict(type='mmpretrain.Posterize', bits=4)], 'Posterize is not among .*ColorJitter.*GaussianBlur'),
-        ([JITTER], 'starts with one of RandomResizedCrop, Resize, got ColorJitter'),
-        ([], 'starts with one of RandomResizedCrop, Resize, got None'),
+        ([JITTER], 'starts with one of RandomResizedCrop, ContrastiveCrop, Resize, got ColorJitter'),
+        ([], 'starts with one of RandomResizedCrop, ContrastiveCrop, Resize, got None'),
         ([CROP, CROP], 'RandomResizedCrop is not among'),
         ([{**CROP, 'pading': 4}], 'RandomResizedCrop: pading not supported.*crop_ratio_range'),
         ([{**CROP, 'interpolation': 'nearest'}], "interpolation of .* must be one of bilinear, bicubic, got 'nearest'"),

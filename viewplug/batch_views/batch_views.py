@@ -60,12 +60,13 @@ class BatchViews(SelfSupDataPreprocessor):
         if not training:
             samples = dict(inputs=data['inputs'], data_samples=data.get('data_samples'))
             return super().forward(samples, training)
+        sample_idx = _sample_idx(data)
         data = self.cast_data(data)
         images, sizes = _padded(data['inputs'])
         key = np.random.SeedSequence([torch.initial_seed(), get_rank(), self.batches]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(key[0] >> np.uint64(1)))
         self.batches += 1
-        made = [view(images, sizes, generator) for view in self.views]
+        made = [view(images, sizes, generator, sample_idx) for view in self.views]
         boxes, flips = (torch.stack(column, dim=1) for column in list(zip(*made, strict=True))[1:])
         inputs = [self._normalised(view) for view, _, _ in made]
         return {'data_samples': None, **data, 'inputs': inputs, 'geometry': ViewGeometry(boxes, flips)}
@@ -80,6 +81,15 @@ class BatchViews(SelfSupDataPreprocessor):
 
     def set_extra_state(self, state: Tensor) -> None:
         self.batches = int(state)
+
+
+def _sample_idx(data: dict) -> Tensor | None:
+    """Which images of the data set a batch holds, (N,) on the CPU, if it says so."""
+    if 'sample_idx' in data:
+        return torch.as_tensor(data['sample_idx']).cpu()
+    samples = data.get('data_samples') or []
+    known = samples and all(sample is not None and 'sample_idx' in sample for sample in samples)
+    return torch.tensor([int(sample.sample_idx) for sample in samples]) if known else None
 
 
 def _padded(images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:

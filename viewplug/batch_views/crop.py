@@ -31,7 +31,9 @@ class Resize:
     def __init__(self, scale: int | Sequence[int], interpolation: str = 'bilinear', backend: str = 'cv2') -> None:
         self.resample = _resample('Resize', _pair('Resize', scale)[::-1], interpolation, backend)
 
-    def boxes(self, sizes: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def boxes(
+        self, sizes: Tensor, generator: torch.Generator | None = None, sample_idx: Tensor | None = None
+    ) -> Tensor:
         """Which box to cut: sizes (N, 2) height and width -> (N, 4) int64 x0, y0, x1, y1 in whole pixels."""
         return torch.cat([torch.zeros_like(sizes), sizes.flip(1)], dim=1)
 
@@ -62,7 +64,9 @@ class RandomResizedCrop(Resize):
         self.aspect_ratio_range = tuple(aspect_ratio_range)
         self.max_attempts = max_attempts
 
-    def boxes(self, sizes: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def boxes(
+        self, sizes: Tensor, generator: torch.Generator | None = None, sample_idx: Tensor | None = None
+    ) -> Tensor:
         return random_resized_crop_boxes(
             sizes, self.crop_ratio_range, self.aspect_ratio_range, generator, self.max_attempts
         )

@@ -15,6 +15,8 @@ def random_resized_crop_boxes(
     aspect_ratio_range: tuple[float, float] = (3 / 4, 4 / 3),
     generator: torch.Generator | None = None,
     max_attempts: int = 10,
+    around: np.ndarray | None = None,
+    places: np.ndarray | None = None,
 ) -> Tensor:
     """Boxes with the distribution of torchvision's and mmpretrain's RandomResizedCrop ("Inception crop").
 
@@ -28,13 +30,17 @@ def random_resized_crop_boxes(
         aspect_ratio_range: smallest and largest width / height.
         generator: of the CPU.
         max_attempts: tries before the central box is taken.
+        around: (N, 4) fractions x0, y0, x1, y1 of the images, in which the centres shall lie as far as there is room
+            (ContrastiveCrop, see ``viewplug.crop_sampling``); None is the whole image.
+        places: (2, N) in [0, 1], where vertically and horizontally in its range a box lies; None is uniform.
 
     Returns:
         (N, 4) int64 x0, y0, x1, y1 in whole pixels, x1 and y1 exclusive.
     """
     n = len(sizes)
     draws = torch.rand(2 * max_attempts + 2, n, generator=generator, dtype=torch.float64).numpy()
-    shares, ratios, places = np.split(draws, [max_attempts, 2 * max_attempts])
+    shares, ratios, uniform = np.split(draws, [max_attempts, 2 * max_attempts])
+    places = uniform if places is None else places
     # In NumPy, whose fixed cost for arrays of this size is a third of torch's.
     sizes = sizes.numpy().astype(np.float64)
     low, high = (math.log(ratio) for ratio in aspect_ratio_range)
@@ -47,10 +53,25 @@ def random_resized_crop_boxes(
     first = fits.argmax(axis=0)
     shapes = candidates[first, np.arange(n)]
     room = sizes - shapes
-    corners = np.minimum(np.floor(places.T * (room + 1)), room)
+    start, stop = (0, room) if around is None else _corner_range(around, sizes, shapes)
+    corners = np.minimum(start + np.floor(places.T * (stop - start + 1)), stop)
     corners = np.where((first == max_attempts)[:, None], np.floor(room / 2), corners)
     boxes = np.concatenate([corners[:, ::-1], (corners + shapes)[:, ::-1]], axis=1)
     return torch.from_numpy(boxes.astype(np.int64))
+
+
+def _corner_range(around: np.ndarray, sizes: np.ndarray, shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last whole pixel of the top and left edges whose boxes are centred in ``around``, each (N, 2)."""
+    around = np.asarray(around, dtype=np.float64)
+    low, high = around[:, 1::-1], around[:, :1:-1]  # (y0, x0) and (y1, x1)
+    with np.errstate(invalid='ignore'):
+        usable = ((low < high) & (low < 1) & (high > 0)).all(axis=1, keepdims=True)  # no comparison with NaN is true
+    low, high = np.where(usable, low.clip(0, 1), 0), np.where(usable, high.clip(0, 1), 1)
+    room = sizes - shapes
+    low, high = ((edge * sizes - shapes / 2).clip(0, room) for edge in (low, high))
+    start, stop = np.ceil(low), np.floor(high)
+    nearest = np.rint((low + high) / 2)  # where the range holds no whole pixel
+    return np.where(start > stop, nearest, start), np.where(start > stop, nearest, stop)
 
 
 def _central_shapes(sizes: np.ndarray, aspect_ratio_range: tuple[float, float]) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .blur import GaussianBlur
 from .color import ColorJitter, RandomGrayscale
+from .contrastive_crop import ContrastiveCrop
 from .crop import RandomFlip, RandomResizedCrop, Resize
 from .cutout import Cutout
 from .magnitude import Magnitude
@@ -32,7 +33,7 @@ from .rotate import Rotate
 from .sobel import Sobel
 from .solarize import Solarize
 
-CROPS = dict(RandomResizedCrop=RandomResizedCrop, Resize=Resize)
+CROPS = dict(RandomResizedCrop=RandomResizedCrop, ContrastiveCrop=ContrastiveCrop, Resize=Resize)
 OPERATORS = dict(
     RandomFlip=RandomFlip,
     RandomApply=RandomApply,
@@ -77,7 +78,11 @@ class View:
         self._flip_early = bool(places) and all(step.mirrors for step in self.steps[: places[0]])
 
     def __call__(
-        self, batch: Tensor, sizes: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        batch: Tensor,
+        sizes: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        sample_idx: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """
         Args:
@@ -85,6 +90,7 @@ class View:
             sizes: (N, 2) int64 on the CPU, height and width of each image where the batch is padded at the bottom and
                 right.
             generator: of the CPU; the only source of random numbers.
+            sample_idx: (N,) int64 on the CPU, which images these are; ContrastiveCrop finds their boxes by it.
 
         Returns:
             images (N, 3, h, w) float32 in [0, 255], contiguous; boxes (N, 4) float32 x0, y0, x1, y1 as fractions of the
@@ -92,7 +98,7 @@ class View:
         """
         sizes = _check_sizes(batch, sizes)
         n = len(sizes)
-        boxes = self.crop.boxes(sizes, generator)
+        boxes = self.crop.boxes(sizes, generator, sample_idx)
         params = [draw_gated(step, n, generator) for step in self.steps]
         flips = np.zeros(n, dtype=bool) if self._flip_place is None else params[self._flip_place]['flips']
         # A data preprocessor is called inside autocast; half precision has fewer than 256 steps.
