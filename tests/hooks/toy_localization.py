@@ -101,7 +101,7 @@ class Diary(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.losses.append(outputs['loss'].item())
-        for sample in data_batch['data_samples']:
+        for sample in data_batch.get('data_samples', ()):
             for box in getattr(sample, 'crop_box', ()):
                 self.crops.setdefault(runner.epoch, []).append((sample.sample_idx, box))
 
@@ -122,7 +122,17 @@ def model(backbone=None, **changes):
 
 
 def run(
-    work_dir, hooks, dataset=None, epochs=3, workers=0, start_method='fork', lr=0.0, net=None, by_epoch=True, **changes
+    work_dir,
+    hooks,
+    dataset=None,
+    epochs=3,
+    workers=0,
+    start_method='fork',
+    lr=0.0,
+    net=None,
+    by_epoch=True,
+    collate='default_collate',
+    **changes,
 ):
     """A trained Runner; the network does not learn unless ``lr`` says so."""
     torch.manual_seed(1)
@@ -136,7 +146,7 @@ def run(
             num_workers=workers,
             persistent_workers=workers > 0,
             sampler=dict(type='DefaultSampler', shuffle=True),
-            collate_fn=dict(type='default_collate'),
+            collate_fn=dict(type=collate),
             dataset=dataset or Spots(pipeline=pipeline()),
             **(dict(multiprocessing_context=start_method) if workers else {}),
         ),

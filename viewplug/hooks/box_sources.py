@@ -154,7 +154,7 @@ class ViewBoxes:
             return
         begin = time.perf_counter()
         found = self.catcher.take()
-        indices, geometry = geometry_of(data_batch)
+        indices, geometry = self.catcher.take_geometry() or geometry_of(data_batch)
         if not found:
             raise ValueError(
                 f"LocalizationHook: source='views', but the {self.reading.encoder} backbone took in no view of the "

@@ -10,7 +10,9 @@ from mmengine.dataset import BaseDataset
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
+from viewplug.batch_views.contrastive_crop import ContrastiveCrop as BatchContrastiveCrop
 from viewplug.box_store import BoxStore
+from viewplug.datasets.in_memory import InMemoryDataset
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.datasets.whole_images import WholeImages
 from viewplug.transforms.contrastive_crop import ContrastiveCrop
@@ -30,7 +32,7 @@ class BoxTarget:
     """
 
     leaf: BaseDataset
-    crops: list[ContrastiveCrop]
+    crops: list[ContrastiveCrop | BatchContrastiveCrop]
     steps: list[Callable]
 
     @property
@@ -43,15 +45,21 @@ class BoxTargets:
 
     Args:
         dataset: As the loader has it, wrapped or not.
+        preprocessor: The model's data preprocessor; ``viewplug.BatchViews`` crops in place of the pipeline.
 
     Raises:
-        ValueError: there is no ContrastiveCrop, or two data sets share one or its store.
+        ValueError: there is no ContrastiveCrop, two data sets share one or its store, or views that are cut in batch
+            have several data sets.
     """
 
-    def __init__(self, dataset) -> None:
+    def __init__(self, dataset, preprocessor=None) -> None:
         self.targets: list[BoxTarget] = []
         leaves = leaf_datasets(dataset)
-        found = False
+        crops = _crops_in_batch(preprocessor)
+        found = bool(crops)
+        crops = [crop for crop in crops if crop.localize]
+        if crops:
+            self.targets.append(BoxTarget(_only_leaf(dataset, leaves), crops, _loading_steps(leaves[0])))
         for leaf in leaves:
             pipeline = getattr(leaf, 'pipeline', None)
             crops = transforms_in(pipeline, ContrastiveCrop)
@@ -64,7 +72,7 @@ class BoxTargets:
             raise ValueError(
                 f'LocalizationHook finds no viewplug.ContrastiveCrop in the train pipeline (data sets: {names}): put '
                 "type='viewplug.ContrastiveCrop' in RandomResizedCrop's place in train_dataloader.dataset.pipeline, or "
-                'remove the hook. Views that are cut on the device, by viewplug.BatchViews, take no boxes.'
+                'remove the hook'
             )
         paths = [store.path for target in self.targets for store in target.stores]
         if len(paths) != len(set(paths)):
@@ -121,3 +129,24 @@ class BoxTargets:
             crop = target.crops[0]
             images.append(WholeImages(target.leaf, target.steps, size, crop.interpolation, crop.backend))
         return ConcatDataset(images)
+
+
+def _crops_in_batch(preprocessor) -> list[BatchContrastiveCrop]:
+    crops = (view.crop for view in getattr(preprocessor, 'views', []))
+    return list({id(crop): crop for crop in crops if isinstance(crop, BatchContrastiveCrop)}.values())
+
+
+def _only_leaf(dataset, leaves: list) -> BaseDataset:
+    """The one data set whose ``sample_idx`` is the one that batches carry."""
+    wrapped = isinstance(dataset, InMemoryDataset) and dataset.dataset is not leaves[0]
+    if len(leaves) > 1 or wrapped:
+        raise ValueError(
+            'LocalizationHook: viewplug.BatchViews finds boxes by sample_idx, which is clear only for one data set '
+            f'without wrappers, got {len(leaves)} ({", ".join(type(leaf).__name__ for leaf in leaves)}); set '
+            "views='sample' for a wrapped one"
+        )
+    return leaves[0]
+
+
+def _loading_steps(leaf: BaseDataset) -> list[Callable]:
+    return [step for step in leaf.pipeline.transforms if type(step).__name__ != 'PackInputs']

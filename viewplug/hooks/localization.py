@@ -14,7 +14,7 @@ from torch import Tensor
 
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.features import gather_shares
-from viewplug.hooks.box_sources import ForwardBoxes, Reading, ViewBoxes
+from viewplug.hooks.box_sources import ForwardBoxes, Reading, ViewBoxes, unwrapped
 from viewplug.hooks.box_targets import BoxTargets
 from viewplug.hooks.knn import kept_random_state
 from viewplug.ops.backbone_heatmaps import KINDS
@@ -46,9 +46,10 @@ class LocalizationHook(Hook):
 
     ``source='views'`` makes no forward: during training the heat maps of the views themselves (already computed) are
     pasted back into the image where they were cut, flips undone, and averaged between two updates; see
-    :class:`viewplug.hooks.view_heatmaps.ViewHeatmaps` for its memory. It needs ``viewplug.MultiView`` and
-    ``PackInputs(meta_keys=viewplug.transforms.META_KEYS)``, since mmpretrain's MultiView drops the geometry, and one
-    data set. What was averaged so far is not in the checkpoint: an image not seen since keeps its box.
+    :class:`viewplug.hooks.view_heatmaps.ViewHeatmaps` for its memory. It needs one data set, and either
+    ``viewplug.BatchViews`` or ``viewplug.MultiView`` with ``PackInputs(meta_keys=viewplug.transforms.META_KEYS)``:
+    mmpretrain's MultiView drops the geometry. What was averaged so far is not in the checkpoint: an image not seen
+    since keeps its box.
 
     Args:
         start: Epochs done before the first boxes.
@@ -230,7 +231,7 @@ class LocalizationHook(Hook):
         """Found once a data set; a checkpoint may be loaded before training begins."""
         dataset = runner.train_dataloader.dataset
         if self._dataset is not dataset:
-            self._dataset, self._targets = dataset, BoxTargets(dataset)
+            self._dataset, self._targets = dataset, BoxTargets(dataset, unwrapped(runner).data_preprocessor)
         return self._targets
 
 

@@ -24,6 +24,7 @@ class ViewCatcher:
     def __init__(self, model: nn.Module, backbone: nn.Module, heatmap: str = 'auto') -> None:
         self._views: list[Tensor] = []
         self._found: dict[int, Tensor] = {}
+        self._geometry: tuple[Tensor, ViewGeometry] | None = None
         self._layout: str | None = None
         self._probe = HeatmapProbe(backbone, heatmap, self._catch)
         self._probe.active = False
@@ -47,10 +48,17 @@ class ViewCatcher:
         found, self._found, self._views, self.listens = self._found, {}, [], False
         return found
 
+    def take_geometry(self) -> tuple[Tensor, ViewGeometry] | None:
+        """Images and geometry of the step that ended, if the data preprocessor (``viewplug.BatchViews``) knows them."""
+        geometry, self._geometry = self._geometry, None
+        return geometry
+
     def _remember(self, preprocessor: nn.Module, inputs, output) -> None:
         if self.listens:
             views = output['inputs']
             self._views = list(views) if isinstance(views, list | tuple) else [views]
+            if output.get('geometry') is not None and 'sample_idx' in output:
+                self._geometry = output['sample_idx'].cpu(), output['geometry']
 
     def _catch(self, heatmaps: Tensor, images: Tensor) -> None:
         if not self._views:
