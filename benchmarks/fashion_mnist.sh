@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-.venv/bin/python}" tools/train.py configs/fashion_mnist/mocov2_r18.py \
   --work-dir work_dirs/fashion_mnist_evidence --epochs 1 --cfg-options \
-  train_dataloader.batch_size=128 train_dataloader.dataset.indices="${IMAGES:-60000}" \
+  views=device in_memory=True train_dataloader.batch_size=128 train_dataloader.dataset.indices="${IMAGES:-60000}" \
   model.target.momentum=0.98 model.branches.image.head.queue_len=256 default_hooks.logger.interval=10 \
   custom_hooks.5.by_epoch=False custom_hooks.5.interval="${INTERVAL:-100}" custom_hooks.5.k=20 \
   custom_hooks.5.train_dataloader.dataset.indices=2000 custom_hooks.5.val_dataloader.dataset.indices=1000

@@ -1,6 +1,6 @@
 """What ContrastiveCrop does to views, on scenes whose objects are known (its Fig. 3 to 5 as numbers).
 
-    python benchmarks/view_quality.py [--epochs 30 --interval 5 --images 4000 --alpha 0.1 --seed 0 --out ...]
+    python benchmarks/view_quality.py [--epochs 30 --interval 5 --threshold 0.1 --alpha 0.1 --seed 0 --out ...]
 
 MoCo v2 with ContrastiveCrop trains on ShapeScenes (configs/contrastive_crop/cifar10/moco_ccrop.py as a demo); at each
 update of its boxes, before the first one and with the true boxes for comparison, pairs of views are drawn by
@@ -24,6 +24,7 @@ from mmengine.runner import Runner
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from viewplug.batch_views import to_device_views  # noqa: E402
 from viewplug.crop_sampling import sample_crop  # noqa: E402
 from viewplug.demo import to_demo  # noqa: E402
 from viewplug.hooks.box_targets import BoxTargets  # noqa: E402
@@ -45,7 +46,7 @@ class Record(Hook):
         self.boxes: dict[int, np.ndarray] = {}
 
     def before_train(self, runner) -> None:
-        self.targets = BoxTargets(runner.train_dataloader.dataset)
+        self.targets = BoxTargets(runner.train_dataloader.dataset, runner.model.data_preprocessor)
 
     def after_train_epoch(self, runner) -> None:
         if not self.targets.written:
@@ -56,7 +57,7 @@ class Record(Hook):
             self.boxes[runner.epoch] = boxes.copy()
 
 
-def trained_boxes(epochs: int, interval: int, images: int, alpha: float, seed: int):
+def trained_boxes(epochs: int, interval: int, images: int, alpha: float, threshold: float, seed: int):
     """Boxes by the epoch of their update, and the true ones."""
     cfg = Config.fromfile(ROOT / CONFIG)
     cfg = to_demo(cfg, epochs)
@@ -65,12 +66,13 @@ def trained_boxes(epochs: int, interval: int, images: int, alpha: float, seed: i
         if step.type.endswith('ContrastiveCrop'):
             step.alpha = alpha
     localization = next(hook for hook in cfg.custom_hooks if hook.type.endswith('LocalizationHook'))
-    localization.update(start=interval, interval=interval)
+    localization.update(start=interval, interval=interval, threshold=threshold)
     cfg.custom_hooks = [localization]
     cfg.update(randomness=dict(seed=seed), work_dir=tempfile.mkdtemp())
-    runner = Runner.from_cfg(cfg)
-    scenes = runner.train_loop.dataloader.dataset
     size = cfg.train_dataloader.dataset.image_size
+    to_device_views(cfg, in_memory=True)
+    runner = Runner.from_cfg(cfg)
+    scenes = runner.train_loop.dataloader.dataset.dataset
     true = np.stack([scenes.render(index).boxes[0] / size for index in range(images)])
     record = Record()
     runner.register_hook(record)
@@ -149,12 +151,13 @@ def main() -> None:
     parser.add_argument('--interval', type=int, default=5)
     parser.add_argument('--images', type=int, default=4000)
     parser.add_argument('--alpha', type=float, default=0.1)
+    parser.add_argument('--threshold', type=float, default=0.1, help='of the heat map (k; the paper has 0.1)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/view_quality')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    learned, true, size = trained_boxes(args.epochs, args.interval, args.images, args.alpha, args.seed)
+    learned, true, size = trained_boxes(args.epochs, args.interval, args.images, args.alpha, args.threshold, args.seed)
     sources = [('none', 0, np.tile(np.float32([0, 0, 1, 1]), (len(true), 1)))]
     sources += [(f'after epoch {epoch}', epoch, boxes) for epoch, boxes in learned.items()]
     sources += [('true', None, true)]
