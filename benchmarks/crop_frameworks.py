@@ -38,7 +38,7 @@ def pretrain(framework: str, crop: str, seed: int, epochs: int, threshold: float
     subprocess.run([*train, '--cfg-options', *options], check=True, cwd=ROOT)
     subprocess.run([sys.executable, 'tools/linear_eval.py', str(work_dir), *LINEAR], check=True, cwd=ROOT)
     scalars = sorted(work_dir.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
-    curve = [json.loads(line) for line in scalars[0].read_text().splitlines()]
+    curve = [json.loads(line) for line in scalars[-1].read_text().splitlines()]
     curve = [line['knn/top1_k20'] for line in curve if 'knn/top1_k20' in line]
     linear = json.loads((work_dir / 'linear_eval.json').read_text())['top1']
     row = dict(framework=framework, crop=crop, seed=seed, untrained=curve[0], knn=curve[-1], linear=linear)

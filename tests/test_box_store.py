@@ -28,6 +28,16 @@ def store(tmp_path):
     return BoxStore(tmp_path / 'boxes.npy')
 
 
+def test_several_boxes_are_read_at_once():
+    store = BoxStore()
+    assert store.rows([0]) is None
+    boxes = np.arange(12, dtype=np.float32).reshape(3, 4)
+    store.write(boxes)
+    assert np.array_equal(store.rows([2, 0, 2]), boxes[[2, 0, 2]])
+    with pytest.raises(ValueError, match='image 3 was asked for'):
+        store.rows([1, 3])
+
+
 def test_before_the_first_write_there_is_no_box(store):
     assert store.read(0) is None and store.read_all() is None and len(store) == 0
     assert not os.path.exists(store.path)

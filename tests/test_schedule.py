@@ -37,6 +37,20 @@ def test_a_warm_up_that_shrinks_to_nothing_is_left_out():
     assert (steps.type, by_iter.type) == ('MultiStepLR', 'ConstantLR')
 
 
+def test_one_scheduler_need_not_be_a_list():
+    cfg = config()
+    cfg.param_scheduler = dict(type='MultiStepLR', by_epoch=True, milestones=[100, 150])
+    set_epochs(cfg, 20)
+    assert cfg.param_scheduler[0].milestones == [10, 15]
+
+
+def test_boxes_before_the_first_epoch_stay_there():
+    cfg = config()
+    cfg.custom_hooks[1].start = 0
+    set_epochs(cfg, 20)
+    assert (cfg.custom_hooks[1].start, cfg.custom_hooks[1].interval) == (0, 1)
+
+
 def test_no_epoch_is_refused():
     with pytest.raises(ValueError, match='at least 1, got 0'):
         set_epochs(config(), 0)

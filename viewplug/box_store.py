@@ -74,6 +74,20 @@ class BoxStore:
             )
         return np.array(boxes[index], dtype=np.float32)
 
+    def rows(self, indices) -> np.ndarray | None:
+        """The boxes of some images, (n, 4) float32, or None if nothing has been written yet.
+
+        Raises:
+            ValueError: there is no such box.
+        """
+        boxes, indices = self._current(), np.asarray(indices)
+        if boxes is None:
+            return None
+        outside = (indices < 0) | (indices >= len(boxes))
+        if outside.any():
+            self.read(int(indices[outside][0]))  # says what is wrong
+        return boxes[indices]
+
     def read_all(self) -> np.ndarray | None:
         """A copy of all boxes, (N, 4) float32, or None if nothing has been written yet."""
         boxes = self._current()

@@ -77,10 +77,12 @@ def _small_loader(loader: dict) -> dict:
     multi_view = next(step for step in loader.dataset.pipeline if step.type.endswith('MultiView'))
     for views in multi_view.transforms:
         for step in views:
-            if step.type.endswith('RandomResizedCrop'):
+            if step.type.endswith(('RandomResizedCrop', 'ContrastiveCrop')):
                 step.scale = VIEW_SIZE
-    multi_view.transforms = [[s for s in views if s.type not in TOO_STRONG] for views in multi_view.transforms]
-    steps = [step for step in loader.dataset.pipeline if not step.type.startswith('Load')]
+    multi_view.transforms = [
+        [s for s in views if s.type.split('.')[-1] not in TOO_STRONG] for views in multi_view.transforms
+    ]
+    steps = [step for step in loader.dataset.pipeline if not step.type.split('.')[-1].startswith('Load')]
     return dict(
         batch_size=BATCH_SIZE,
         num_workers=0,

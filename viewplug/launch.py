@@ -65,6 +65,8 @@ def read_config(path: str | Path, args: Namespace) -> Config:
         _set_data_root(cfg, args.data_root)
     if args.amp:
         _set_amp(cfg, args.amp)
+    if options.get('views') == 'sample':
+        cfg.in_memory = False
     cfg.merge_from_dict(options)
     with _sentences():
         _place_views(cfg)
@@ -145,10 +147,12 @@ def _set_data_root(cfg: Config, root: str) -> None:
     if not os.path.isdir(root):
         raise UserError(f'--data-root: no folder {os.path.abspath(root)}')
     pipeline = _leaf_configs(cfg.train_dataloader.dataset)[0].pipeline
-    if not any(step.type.startswith('Load') for step in pipeline):  # the data set gave images itself, in RGB
+    loads = any(step.type.split('.')[-1].startswith('Load') for step in pipeline)
+    if not loads:  # the data set gave images itself, in RGB
         pipeline = [dict(type='LoadImageFromFile'), *pipeline]
         cfg.data_preprocessor.to_rgb = True
     cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
+    cfg.in_memory = False  # a folder may hold anything
 
 
 def _place_views(cfg: Config) -> None:

@@ -6,10 +6,11 @@ from mmengine import Config
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
-    """Make an epoch-based config ``epochs`` long, its schedulers and everything else that counts epochs with it.
+    """Make an epoch-based config ``epochs`` long, and its schedulers with it.
 
     Every scheduler's ``begin``, ``end``, ``T_max`` and ``milestones`` are scaled by new over old length; one that
-    shrinks to no epoch is left out. LocalizationHook's ``start`` and ``interval`` go along, down to 1.
+    shrinks to no epoch is left out. LocalizationHook's ``start`` and ``interval`` go along; other
+    hooks' intervals stay.
 
     Raises:
         ValueError: ``epochs`` is below 1, or the config does not count epochs.
@@ -22,6 +23,8 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         )
     factor = epochs / cfg.train_cfg.max_epochs
     cfg.train_cfg.max_epochs = epochs
+    if isinstance(cfg.get('param_scheduler'), dict):
+        cfg.param_scheduler = [cfg.param_scheduler]
     for scheduler in cfg.get('param_scheduler') or []:
         if not scheduler.get('by_epoch', True):
             continue
@@ -32,7 +35,8 @@ def set_epochs(cfg: Config, epochs: int) -> None:
             scheduler.milestones = [round(milestone * factor) for milestone in scheduler.milestones]
     for hook in cfg.get('custom_hooks') or []:
         if hook['type'] == 'viewplug.LocalizationHook' and hook.get('by_epoch', True):
-            hook.update({key: max(1, round(hook[key] * factor)) for key in ('start', 'interval')})
+            hook.start = round(hook.start * factor)
+            hook.interval = max(1, round(hook.interval * factor))
     if cfg.get('param_scheduler'):
         cfg.param_scheduler = [s for s in cfg.param_scheduler if not _vanished(s)]
 

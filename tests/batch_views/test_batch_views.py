@@ -112,6 +112,20 @@ def test_the_switch_into_memory_needs_no_workers():
     assert loader.num_workers == 0 and 'persistent_workers' not in loader and 'pin_memory' not in loader
 
 
+def test_views_moved_by_hand_can_still_go_into_memory():
+    cfg = toy_config()
+    to_device_views(cfg)
+    to_device_views(cfg, in_memory=True)
+    assert cfg.train_dataloader.dataset.type == 'viewplug.InMemoryDataset'
+
+
+def test_large_images_become_floats_a_part_at_a_time(monkeypatch):
+    batch = images(7, 40)
+    whole = made(3, batch)['inputs']
+    monkeypatch.setattr('viewplug.batch_views.view._BLOCK_INPUT', 2 * 3 * 40 * 40)
+    assert all(torch.equal(a, b) for a, b in zip(made(3, batch)['inputs'], whole, strict=True))
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

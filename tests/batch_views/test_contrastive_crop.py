@@ -81,5 +81,5 @@ def test_the_data_preprocessor_finds_an_images_box_by_its_index():
     out = views(dict(inputs=images, sample_idx=torch.tensor([0, 0, 0, 1, 1, 1])), training=True)
     boxes = out['geometry'].boxes
     assert boxes[:3, :, 0].max() < 0.5 < boxes[3:, :, 2].min()
-    with pytest.raises(ValueError, match='does not say which images'):
+    with pytest.raises(ValueError, match='does not say which images it holds'):
         views(dict(inputs=images), training=True)

@@ -200,7 +200,7 @@ def test_the_pipelines_of_the_configs_run_as_they_are(name):
         ([{**CROP, 'backend': 'turbo'}], "backend of views .* must be one of pillow, cv2, got 'turbo'"),
         ([{**CROP, 'scale': (1, 2, 3)}], r'scale must be .*\(1, 2, 3\)'),
         ([{**CROP, 'scale': 0}], 'scale must be .*0'),
-        ([{**CROP, 'crop_ratio_range': (1.0, 0.2)}], r'crop_ratio_range must be \(low, high\).*\(1.0, 0.2\)'),
+        ([{**CROP, 'crop_ratio_range': (1.0, 0.2)}], r'crop_ratio_range must be \(min, max\).*\(1.0, 0.2\)'),
         ([dict(type='RandomResizedCrop')], "missing .*'scale'.*it takes scale"),
         ([CROP, dict(type='GaussianBlur', sigma=2)], 'GaussianBlur: sigma not supported.*radius.*magnitude_range'),
         ([CROP, dict(type='RandomFlip', prob=0.5, direction='vertical')], "only direction='horizontal'.*'vertical'"),

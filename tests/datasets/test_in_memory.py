@@ -62,6 +62,11 @@ def test_images_of_several_sizes_are_refused_with_the_way_out():
         InMemoryDataset(mixed).full_init()
 
 
+def test_loader_workers_are_refused():
+    with pytest.raises(ValueError, match='num_workers=0'):
+        next(iter(loader(InMemoryDataset(scenes()), 2, num_workers=1)))
+
+
 def test_an_ordinary_data_set_with_this_collate_function_is_told_so():
     with pytest.raises(TypeError, match='default_collate'):
         next(iter(loader(scenes(), 2)))

@@ -50,6 +50,14 @@ def test_the_views_give_boxes_too(tmp_path):
     assert overlap.mean() > 0.3 and (overlap > strangers).all()
 
 
+def test_the_views_give_boxes_when_loader_workers_read_the_images(tmp_path):
+    dataset = Spots(pipeline=[dict(type='mmpretrain.PackInputs', meta_keys=('sample_idx',))])
+    hook = dict(start=12, interval=12, threshold=0.5, source='views')
+    net = {**model(), 'data_preprocessor': PREPROCESSOR}
+    runner = run(tmp_path, [hook], dataset, net=net, collate='pseudo_collate', epochs=13)
+    assert (iou(stored(runner), np.array([spot_box(i) for i in range(8)])).mean()) > 0.3
+
+
 def test_boxes_travel_in_the_checkpoint(tmp_path):
     runner = device_run(tmp_path, dict(start=1, interval=1, threshold=0.5))
     saved = torch.load(tmp_path / 'epoch_3.pth', weights_only=False)['localization']

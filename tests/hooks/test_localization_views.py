@@ -204,7 +204,8 @@ def test_what_was_seen_before_the_last_interval_does_not_count(tmp_path):
 
 def test_stock_multi_view_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(ValueError, match="source='views'.*type='viewplug.MultiView'.*meta_keys.*source='forward'"):
-        run(tmp_path, [dict(VIEWS, start=0)], Spots(pipeline=pipeline('mmpretrain.MultiView')))
+        # Said at the first step, long before the first boxes.
+        run(tmp_path, [dict(VIEWS, start=20)], Spots(pipeline=pipeline('mmpretrain.MultiView')))
 
 
 def test_several_data_sets_are_refused(tmp_path):

@@ -114,6 +114,20 @@ def test_two_stages_run_with_one_command_and_carry_the_weights_over(tmp_path, mo
     assert 'carried over' in log and 'branches.image.neck.semantic (4)' in log and 'target.backbone' in log
 
 
+@pytest.mark.parametrize('config', CONFIGS)
+def test_every_demo_is_of_a_cpus_size(config):
+    cfg = read_config(str(ROOT / config), arguments(config, Path('x'), demo=True))
+    crops = [views[0] for views in cfg.data_preprocessor.transforms]
+    assert cfg.data_preprocessor.type == 'viewplug.BatchViews' and {crop.scale for crop in crops} == {32}
+
+
+def test_a_demo_can_have_its_views_one_by_one(tmp_path):
+    cfg = read_config(
+        'configs/mocov2_r50.py', arguments('configs/mocov2_r50.py', tmp_path, demo=True, options=dict(views='sample'))
+    )
+    assert cfg.train_dataloader.dataset.type == 'viewplug.ShapeScenes'
+
+
 def test_stage_lengths_are_config_fields():
     args = arguments('configs/mocov2_hcl_r50.py', Path('x'), options=dict(stage1_epochs=800, stage2_epochs=400))
     cfg = read_config(args.config, args)

@@ -52,10 +52,13 @@ class BatchViews(SelfSupDataPreprocessor):
         """
         Args:
             data: ``inputs`` (N, 3, H, W) uint8, or N images (3, H_i, W_i) of any size; ``data_samples`` and whatever
-                else goes through untouched (to the device). Without ``training`` images are normalised only.
+                else goes through untouched (to the device). Images of several sizes are padded to the largest: put a
+                Resize in the pipeline of a folder of photographs. Without ``training`` tensors (N, 3, H, W) are
+                normalised only.
 
         Returns:
-            ``data`` with ``inputs`` as V normalised float32 views (N, 3, h_v, w_v), and ``geometry``.
+            ``data`` with ``inputs`` as V normalised float32 views (N, 3, h_v, w_v), ``geometry``, and ``sample_idx``
+            where it is known.
         """
         if not training:
             samples = dict(inputs=data['inputs'], data_samples=data.get('data_samples'))
@@ -69,7 +72,8 @@ class BatchViews(SelfSupDataPreprocessor):
         made = [view(images, sizes, generator, sample_idx) for view in self.views]
         boxes, flips = (torch.stack(column, dim=1) for column in list(zip(*made, strict=True))[1:])
         inputs = [self._normalised(view) for view, _, _ in made]
-        return {'data_samples': None, **data, 'inputs': inputs, 'geometry': ViewGeometry(boxes, flips)}
+        known = {} if sample_idx is None else dict(sample_idx=sample_idx)
+        return {'data_samples': None, **data, **known, 'inputs': inputs, 'geometry': ViewGeometry(boxes, flips)}
 
     def _normalised(self, view: Tensor) -> Tensor:
         if self._channel_conversion:

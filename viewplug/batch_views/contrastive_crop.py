@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from viewplug.box_store import BoxStore
-from viewplug.crop_sampling import Center, center_distribution, check_ranges
+from viewplug.crop_sampling import Center, center_distribution
 
 from .crop import RandomResizedCrop
 from .crop_boxes import random_resized_crop_boxes
@@ -39,7 +39,6 @@ class ContrastiveCrop(RandomResizedCrop):
         center: str | Center = 'beta',
         store: BoxStore | str | os.PathLike | None = None,
     ) -> None:
-        check_ranges(crop_ratio_range, aspect_ratio_range)
         super().__init__(scale, crop_ratio_range, aspect_ratio_range, max_attempts, interpolation, backend)
         self.alpha, self.localize, self.center = alpha, localize, center
         self.interpolation, self.backend = interpolation, backend
@@ -65,16 +64,15 @@ class ContrastiveCrop(RandomResizedCrop):
         )
 
     def _image_boxes(self, sample_idx: Tensor | None) -> np.ndarray | None:
-        stored = self.box_store.read_all() if self.localize else None
-        if stored is None:
+        if not self.localize or not len(self.box_store):
             return None
         if sample_idx is None:
             raise ValueError(
-                f'ContrastiveCrop has boxes for {len(stored)} images, but the batch does not say which images it '
-                "holds: it needs 'sample_idx' (viewplug.InMemoryDataset gives it, PackInputs with "
+                f'ContrastiveCrop has boxes for {len(self.box_store)} images, but the batch does not say which images '
+                "it holds: it needs 'sample_idx' (viewplug.InMemoryDataset gives it, PackInputs with "
                 "meta_keys=('sample_idx', ...) too)"
             )
-        return stored[np.asarray(sample_idx)]
+        return self.box_store.rows(sample_idx)
 
     def _places(self, n: int, generator: torch.Generator | None) -> np.ndarray | None:
         if self.center == 'uniform' or (self.center == 'beta' and self.alpha == 1):

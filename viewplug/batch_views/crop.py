@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from viewplug.crop_sampling import check_ranges
+
 from .crop_boxes import random_resized_crop_boxes
 from .operator import Operator, Params, check_prob, to_device, uniform
 from .resample import CropResize
@@ -57,9 +59,7 @@ class RandomResizedCrop(Resize):
         backend: str = 'cv2',
     ) -> None:
         self.resample = _resample('RandomResizedCrop', _pair('RandomResizedCrop', scale), interpolation, backend)
-        for name, values in (('crop_ratio_range', crop_ratio_range), ('aspect_ratio_range', aspect_ratio_range)):
-            if not 0 < values[0] <= values[1]:
-                raise ValueError(f'RandomResizedCrop: {name} must be (low, high) with 0 < low <= high, got {values}')
+        check_ranges(crop_ratio_range, aspect_ratio_range)
         self.crop_ratio_range = tuple(crop_ratio_range)
         self.aspect_ratio_range = tuple(aspect_ratio_range)
         self.max_attempts = max_attempts

@@ -10,16 +10,22 @@ def to_device_views(cfg: Config, in_memory: bool = False) -> None:
 
     Args:
         cfg: a pre-training config of ``viewplug.Siamese``, changed in place. Moving it twice changes nothing more.
-        in_memory: keep all (whole, equally large) images in memory: no loader workers.
+        in_memory: keep all (whole, equally large) images in memory: no loader workers. Steps before MultiView run
+            once, so random ones there are frozen.
 
     Raises:
-        ValueError: another model, no MultiView in the pipeline, or (``in_memory``) a data set that is wrapped.
+        ValueError: another model, or no MultiView in the pipeline of the data set, which must not be a wrapper.
     """
     if cfg.model.type != 'viewplug.Siamese':
         raise ValueError(f"views='device' is for model.type='viewplug.Siamese', got {cfg.model.type!r}")
     preprocessor = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
-    if preprocessor.get('type') == 'viewplug.BatchViews':
-        return
+    if preprocessor.get('type') != 'viewplug.BatchViews':
+        _move_views(cfg, preprocessor)
+    if in_memory and cfg.train_dataloader.dataset.type != 'viewplug.InMemoryDataset':
+        _move_images(cfg.train_dataloader)
+
+
+def _move_views(cfg: Config, preprocessor: dict) -> None:
     loader = cfg.train_dataloader
     steps = loader.dataset.get('pipeline', [])
     places = [place for place, step in enumerate(steps) if step['type'].endswith('MultiView')]
@@ -39,10 +45,12 @@ def to_device_views(cfg: Config, in_memory: bool = False) -> None:
     cfg.model.pop('data_preprocessor', None)
     loader.dataset.pipeline = [step for place, step in enumerate(steps) if place != places[0]]
     loader.collate_fn = dict(type='pseudo_collate')
-    if in_memory:
-        loader.dataset.pipeline = [step for step in loader.dataset.pipeline if not step['type'].endswith('PackInputs')]
-        loader.dataset = dict(type='viewplug.InMemoryDataset', dataset=loader.dataset)
-        loader.collate_fn = dict(type='viewplug.take_batch')
-        loader.num_workers = 0
-        for key in ('persistent_workers', 'pin_memory', 'prefetch_factor'):
-            loader.pop(key, None)
+
+
+def _move_images(loader: dict) -> None:
+    loader.dataset.pipeline = [step for step in loader.dataset.pipeline if not step['type'].endswith('PackInputs')]
+    loader.dataset = dict(type='viewplug.InMemoryDataset', dataset=loader.dataset)
+    loader.collate_fn = dict(type='viewplug.take_batch')
+    loader.num_workers = 0
+    for key in ('persistent_workers', 'pin_memory', 'prefetch_factor'):
+        loader.pop(key, None)

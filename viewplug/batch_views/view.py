@@ -49,6 +49,8 @@ OPERATORS = dict(
 
 # Elements of a block of views that a CPU works on at a time: with its copies it stays in the cache of a core.
 _BLOCK_ELEMENTS = 160_000
+# Elements of the images that become float32 at a time on any device: large photographs would fill it.
+_BLOCK_INPUT = 2**28
 
 
 class View:
@@ -58,7 +60,7 @@ class View:
 
     Args:
         pipeline: transform configs as for a single image, named bare or with ``mmpretrain.`` or ``viewplug.``: first
-            RandomResizedCrop or Resize, then any of ``OPERATORS``.
+            one of ``CROPS``, then any of ``OPERATORS``.
 
     Raises:
         ValueError: a step or an argument that is not known here.
@@ -117,6 +119,7 @@ class View:
         cuts = resample.prepare(batch, boxes[torch.from_numpy(rank)], flips[rank] if self._flip_early else None)
         images = torch.empty(n, 3, *resample.size, device=device)
         blocks = max(1, round(images.numel() / _BLOCK_ELEMENTS)) if device.type == 'cpu' else 1
+        blocks = max(blocks, math.ceil(batch.numel() / _BLOCK_INPUT))
         block = max(1, math.ceil(n / blocks))
         for start in range(0, n, block):
             part = slice(start, start + block)

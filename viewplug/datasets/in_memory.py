@@ -10,7 +10,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from viewplug.registry import DATASETS, FUNCTIONS
 
@@ -75,6 +75,8 @@ class InMemoryDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """A whole batch: ``inputs`` (N, 3, H, W) uint8 and ``sample_idx`` (N,) int64 (on the CPU)."""
+        if get_worker_info() is not None:
+            raise ValueError('InMemoryDataset hands out batches itself: set train_dataloader.num_workers=0')
         self.full_init()
         sample_idx = torch.as_tensor(indices)
         return dict(inputs=self.images[sample_idx.to(self.images.device)], sample_idx=sample_idx)

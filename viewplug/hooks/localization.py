@@ -113,6 +113,7 @@ class LocalizationHook(Hook):
         self.num_drawn, self.channel_order = num_drawn, channel_order
         self._dataset = self._targets = self._source = None
         self._began = self._spent = 0.0
+        self._early, self._trying = False, True
 
     def before_train(self, runner) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop) and self.by_epoch:
@@ -149,12 +150,16 @@ class LocalizationHook(Hook):
         if not self.by_epoch:
             self._update_if_due(runner, runner.iter)
         if self._source is not None:
-            # Maps older than one interval would only blur the first boxes.
-            self._source.before_step((runner.epoch if self.by_epoch else runner.iter) >= self.start - self.interval)
+            # Maps older than one interval would only blur the first boxes. What does not fit is said at the first step.
+            self._early = (runner.epoch if self.by_epoch else runner.iter) < self.start - self.interval
+            self._source.before_step(not self._early or self._trying)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if self._source is not None:
             self._source.after_step(data_batch)
+            if self._early and self._trying:
+                self._source.reset()
+            self._trying = False
 
     def after_train(self, runner) -> None:
         if self._source is not None:
