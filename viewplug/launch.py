@@ -20,12 +20,7 @@ from viewplug.batch_views.switch import to_device_views
 from viewplug.demo import STAGE1_SHARE, to_demo
 from viewplug.hooks.preflight import check_loader
 from viewplug.schedule import set_epochs
-
-DOWNLOADABLE = ('CIFAR', 'MNIST', 'STL10', 'TinyImageNet')
-
-
-class UserError(Exception):
-    """Something in the config, the data or the command line; its text is all that a user needs to see."""
+from viewplug.training_data import UserError, check_data, set_data_root
 
 
 def train(args: Namespace) -> None:
@@ -62,7 +57,7 @@ def read_config(path: str | Path, args: Namespace) -> Config:
         if args.epochs:
             set_epochs(cfg, args.epochs)
     if args.data_root:
-        _set_data_root(cfg, args.data_root)
+        set_data_root(cfg, args.data_root)
     if args.amp:
         _set_amp(cfg, args.amp)
     if options.get('views') == 'sample':
@@ -100,19 +95,6 @@ def run(cfg: Config, args: Namespace) -> None:
         raise UserError(error.args[0] if error.args else error) from error
 
 
-def check_data(cfg: Config) -> None:
-    """Look for the training data where the config expects it, before anything heavy starts."""
-    for dataset in _leaf_configs(cfg.get('train_dataloader', {}).get('dataset')):
-        root = dataset.get('data_root')
-        downloads = any(name in str(dataset.type) for name in DOWNLOADABLE)
-        if isinstance(root, str) and root and '://' not in root and not downloads and not os.path.isdir(root):
-            raise UserError(
-                f'no training data at {os.path.abspath(root)} (train_dataloader.dataset.data_root={root!r}): link it '
-                f'there (ln -s /path/to/images {root}), name another folder (--data-root DIR), or try the config on '
-                'the embedded data set first (--demo)'
-            )
-
-
 def _run_first_stage(cfg: Config, args: Namespace) -> str:
     """Train ``stage1_config`` (or go on with it) and return its last checkpoint."""
     if 'stage1_config' not in cfg:
@@ -141,18 +123,6 @@ def _resume(cfg: Config, where: str) -> None:
         cfg.resume, cfg.load_from = True, None
     else:
         print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning', 'current')
-
-
-def _set_data_root(cfg: Config, root: str) -> None:
-    if not os.path.isdir(root):
-        raise UserError(f'--data-root: no folder {os.path.abspath(root)}')
-    pipeline = _leaf_configs(cfg.train_dataloader.dataset)[0].pipeline
-    loads = any(step.type.split('.')[-1].startswith('Load') for step in pipeline)
-    if not loads:  # the data set gave images itself, in RGB
-        pipeline = [dict(type='LoadImageFromFile'), *pipeline]
-        cfg.data_preprocessor.to_rgb = True
-    cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
-    cfg.in_memory = False  # a folder may hold anything
 
 
 def _place_views(cfg: Config) -> None:
@@ -184,14 +154,6 @@ def _use_gloo(cfg: Config) -> None:
         message = 'sync_bn needs GPUs: on CPU each process keeps batch statistics of its own'
         print_log(message, 'current', logging.WARNING)
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
-
-
-def _leaf_configs(dataset) -> list:
-    """The data set configs inside wrappers such as ConcatDataset and RepeatDataset."""
-    if not dataset:
-        return []
-    inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else [])
-    return [leaf for child in inner for leaf in _leaf_configs(child)] if inner else [dataset]
 
 
 class _Steps(Hook):

@@ -1,0 +1,47 @@
+"""Where the training images of a config are, and another place for them."""
+
+from __future__ import annotations
+
+import os
+
+from mmengine import Config
+
+DOWNLOADABLE = ('CIFAR', 'MNIST', 'STL10', 'TinyImageNet')
+
+
+class UserError(Exception):
+    """Something in the config, the data or the command line; its text is all that a user needs to see."""
+
+
+def check_data(cfg: Config) -> None:
+    """Look for the training data where the config expects it, before anything heavy starts."""
+    for dataset in _leaf_configs(cfg.get('train_dataloader', {}).get('dataset')):
+        root = dataset.get('data_root')
+        downloads = any(name in str(dataset.type) for name in DOWNLOADABLE)
+        if isinstance(root, str) and root and '://' not in root and not downloads and not os.path.isdir(root):
+            raise UserError(
+                f'no training data at {os.path.abspath(root)} (train_dataloader.dataset.data_root={root!r}): link it '
+                f'there (ln -s /path/to/images {root}), name another folder (--data-root DIR), or try the config on '
+                'the embedded data set first (--demo)'
+            )
+
+
+def set_data_root(cfg: Config, root: str) -> None:
+    """Train on a folder of images in place of the config's data set."""
+    if not os.path.isdir(root):
+        raise UserError(f'--data-root: no folder {os.path.abspath(root)}')
+    pipeline = _leaf_configs(cfg.train_dataloader.dataset)[0].pipeline
+    loads = any(step.type.split('.')[-1].startswith('Load') for step in pipeline)
+    if not loads:  # the data set gave images itself, in RGB
+        pipeline = [dict(type='LoadImageFromFile'), *pipeline]
+        cfg.data_preprocessor.to_rgb = True
+    cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
+    cfg.in_memory = False  # a folder may hold anything
+
+
+def _leaf_configs(dataset) -> list:
+    """The data set configs inside wrappers such as ConcatDataset and RepeatDataset."""
+    if not dataset:
+        return []
+    inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else [])
+    return [leaf for child in inner for leaf in _leaf_configs(child)] if inner else [dataset]
