@@ -15,5 +15,7 @@ def known_start():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(None):
-        yield
+    # overwrite_default_scope(None) leaves the scope of the last Runner in force.
+    DefaultScope._instance_dict.clear()
+    yield
+    DefaultScope._instance_dict.clear()
