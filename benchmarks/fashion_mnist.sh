@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The real-input evidence of README: ResNet-18 of WIDTH channels at its stem (64 is the usual one), MoCo v2,
 # Fashion-MNIST, EPOCHS passes over IMAGES images, kNN (2,000 labelled images vote on 1,000) every INTERVAL steps.
-#   benchmarks/fashion_mnist.sh [ARGS of tools/train.py]      needs `apt install dataset-fashion-mnist` or the network
+#   benchmarks/fashion_mnist.sh [KEY=VALUE ...]      needs `apt install dataset-fashion-mnist` or the network
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-.venv/bin/python}" tools/train.py configs/fashion_mnist/mocov2_r18.py \
@@ -11,4 +11,4 @@ exec "${PYTHON:-.venv/bin/python}" tools/train.py configs/fashion_mnist/mocov2_r
   model.branches.image.neck.hidden_channels=$((8 * ${WIDTH:-16})) \
   model.target.momentum=0.98 model.branches.image.head.queue_len=256 default_hooks.logger.interval=10 \
   custom_hooks.5.by_epoch=False custom_hooks.5.interval="${INTERVAL:-150}" custom_hooks.5.k=20 \
-  custom_hooks.5.train_dataloader.dataset.indices=2000 custom_hooks.5.val_dataloader.dataset.indices=1000
+  custom_hooks.5.train_dataloader.dataset.indices=2000 custom_hooks.5.val_dataloader.dataset.indices=1000 "$@"

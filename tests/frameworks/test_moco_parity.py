@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from mmengine.dist import get_rank, get_world_size
-from mmengine.model import MMDistributedDataParallel
 from mmpretrain.models.selfsup import MoCo
 from processes import in_processes
+from steps import fit
 from torch.nn.functional import normalize
-from toys import hcl_branch, mlp_branch, total, toy_resnet, toy_siamese
+from toys import hcl_branch, mlp_branch, toy_resnet, toy_siamese
 
 BATCH, QUEUE, STEPS, DIM, TEMPERATURE = 8, 32, 3, 16, 0.2
 SIZE = dict(mlp=64, hcl=224)
@@ -67,24 +66,6 @@ def in_theirs(key: str) -> str | None:
         if key.startswith(mine):
             return their + key.removeprefix(mine)
     return None
-
-
-def fit(model, batches, wrap: bool) -> list[dict]:
-    """Loss, gradients and state after each of some SGD steps."""
-    wrapped = MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False) if wrap else model
-    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.03, momentum=0.9)
-    history = []
-    for step, batch in enumerate(batches):
-        torch.manual_seed(step)  # so that both draw the same permutation for shuffling
-        share = [view.chunk(get_world_size())[get_rank()] for view in batch] if wrap else list(batch)
-        loss = total(wrapped(share, None, mode='loss'))
-        optimiser.zero_grad()
-        loss.backward()
-        gradients = {key: p.grad.clone() for key, p in model.named_parameters() if p.requires_grad}
-        optimiser.step()
-        state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        history.append(dict(loss=loss.item(), gradients=gradients, state=state))
-    return history
 
 
 def batches_of(kind: str) -> torch.Tensor:

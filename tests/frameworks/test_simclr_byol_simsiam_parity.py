@@ -7,12 +7,12 @@ Where batch norm's running statistics differ by design (nothing in training read
 
 import pytest
 import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.logging import MessageHub
-from mmengine.model import MMDistributedDataParallel
 from mmpretrain.models.selfsup import BYOL, SimCLR, SimSiam
 from processes import in_processes
-from toys import total, toy_resnet, toy_siamese
+from steps import fit
+from toys import toy_resnet, toy_siamese
 
 BATCH, SIZE, STEPS, TOTAL, LR, DIM, HIDDEN, MOMENTUM, TEMPERATURE = 8, 64, 3, 4, 0.05, 12, 10, 0.9, 0.3
 METHODS = ('simclr', 'byol', 'simsiam')
@@ -84,23 +84,6 @@ def names_in_theirs(model, stock) -> dict[str, str]:
     return names
 
 
-def fit(model, batches, wrap: bool, lr: float = LR) -> list[dict]:
-    """Loss, gradients and state after each of some SGD steps."""
-    wrapped = MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False) if wrap else model
-    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr, momentum=0.9)
-    history = []
-    for batch in batches:
-        share = [view.chunk(get_world_size())[get_rank()] for view in batch] if wrap else list(batch)
-        loss = total(wrapped(share, None, mode='loss'))
-        optimiser.zero_grad()
-        loss.backward()
-        gradients = {key: p.grad.clone() for key, p in model.named_parameters() if p.requires_grad}
-        optimiser.step()
-        state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        history.append(dict(loss=loss.item(), gradients=gradients, state=state))
-    return history
-
-
 def batches_of() -> torch.Tensor:
     generator = torch.Generator().manual_seed(7)
     return torch.randn(STEPS, 2, BATCH, 3, SIZE, SIZE, generator=generator, dtype=torch.float64)
@@ -121,7 +104,7 @@ def both_histories(method: str, wrap: bool):
         their_history = fit(stock, batches_of(), wrap, lr)
     finally:
         hub.runtime_info.pop('max_iters')
-    return names, their_history, fit(model, batches_of(), wrap)
+    return names, their_history, fit(model, batches_of(), wrap, LR)
 
 
 def assert_same_steps(method: str, names, their_history, our_history, processes: int) -> None:
@@ -179,7 +162,7 @@ def test_two_processes_take_the_steps_of_mmpretrain(method, tmp_path):
 
 def history_without_batch_norm(method: str, wrap: bool) -> list[dict]:
     torch.manual_seed(1)
-    return fit(ours(method, norm=dict(type='GN', num_groups=2)), batches_of(), wrap)
+    return fit(ours(method, norm=dict(type='GN', num_groups=2)), batches_of(), wrap, LR)
 
 
 @pytest.mark.parametrize('method', METHODS)
