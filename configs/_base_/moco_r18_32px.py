@@ -7,7 +7,7 @@ model = dict(
     branches=dict(
         image=dict(
             neck=dict(hidden_channels=512),
-            head=dict(queue_len=4096, loss=dict(temperature=0.1)),
+            head=dict(queue_len=4096, start='empty', loss=dict(temperature=0.1)),
         )
     ),
 )

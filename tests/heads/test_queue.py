@@ -106,6 +106,48 @@ def test_bf16_embeddings_are_compared_and_stored_in_float32():
     assert head.queue.dtype == torch.float32 and torch.equal(head.queue[:2], target.float())
 
 
+@pytest.mark.parametrize('batch', [3, 4, 20])
+def test_an_empty_queue_contrasts_with_keys_of_images_only(batch):
+    head = QueueHead(LOSS, queue_len=7, feat_dim=4, start='empty')
+    seen = torch.zeros(0, 4)
+    for _ in range(5):
+        online, target = unit(batch, 4).requires_grad_(), unit(batch, 4)
+        loss = head.loss(online, target)['loss']
+        head.update([target])
+        loss.backward()
+        logits = torch.cat([(online * target).sum(1, keepdim=True), online @ seen.t()], dim=1) / 0.2
+        expected = torch.nn.functional.cross_entropy(logits, torch.zeros(batch, dtype=torch.long))
+        (gradient,) = torch.autograd.grad(expected, online)
+        assert torch.allclose(loss, expected, atol=1e-6) and torch.allclose(online.grad, gradient, atol=1e-6)
+        seen = torch.cat([seen, target])[-7:]
+
+
+def test_the_first_step_on_an_empty_queue_pulls_nowhere():
+    head = QueueHead(LOSS, queue_len=7, feat_dim=4, start='empty')
+    online = unit(3, 4).requires_grad_()
+    loss = head.loss(online, unit(3, 4))['loss']
+    loss.backward()
+    assert loss == 0 and not online.grad.any()
+
+
+@pytest.mark.parametrize('keys', [0, 3, 6, 7, 9])
+def test_a_loaded_queue_knows_how_far_it_was_filled(keys):
+    head, other = (QueueHead(LOSS, queue_len=7, feat_dim=4, start='empty') for _ in range(2))
+    for key in unit(keys, 1, 4):
+        head.update([key])
+    other.load_state_dict(head.state_dict())
+    online, target = unit(3, 4), unit(3, 4)
+    assert torch.equal(other.loss(online, target)['loss'], head.loss(online, target)['loss'])
+    full = QueueHead(LOSS, queue_len=7, feat_dim=4)
+    other.load_state_dict(full.state_dict())
+    assert torch.equal(other.loss(online, target)['loss'], full.loss(online, target)['loss'])
+
+
+def test_an_unknown_start_is_refused():
+    with pytest.raises(ValueError, match="start must be 'random' or 'empty', got 'zeros'"):
+        QueueHead(LOSS, start='zeros')
+
+
 def enqueue_on_a_rank(batches):
     torch.manual_seed(1)
     head = QueueHead(LOSS, queue_len=7, feat_dim=4)

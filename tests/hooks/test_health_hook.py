@@ -43,6 +43,13 @@ def test_collapse_is_warned_of_once_with_branch_value_threshold_and_what_to_try(
     assert '(iteration 2)' in line  # the end of the first epoch of two iterations
 
 
+def test_collapse_inside_a_long_first_epoch_is_warned_of(tmp_path):
+    runner = make_runner(tmp_path, [{**HOOK, 'interval': 1, 'warn_from': 1}], ToySiamese(collapsed=True))
+    runner.train()
+    line = next(line for line in log_text(tmp_path).splitlines() if 'is collapsing' in line)
+    assert '(iteration 1)' in line  # epochs have two
+
+
 def test_low_rank_is_warned_of_where_the_batch_is_large_enough_and_none_is_silent(tmp_path):
     hook = RepresentationHealthHook(warn_std=None)
     line = torch.randn(32, 1) * torch.randn(1, 16)

@@ -24,22 +24,39 @@ class QueueHead(BaseModule):
         loss: config or instance of a loss on (positive, negatives) similarities.
         queue_len: number of keys kept, K.
         feat_dim: length of an embedding, D; 324 for HCL (128 + 196).
+        start: what the queue holds at first. ``'random'``: K random unit vectors, as the authors' code. Until they
+            are replaced any direction is far from them, so the first steps pay the network for giving every image
+            the same embedding; with a projector without norm layers and a large learning rate it never recovers.
+            ``'empty'``: nothing, and only keys of images are ever negatives; the loss begins at 0 and rises towards
+            log(K + 1) while the queue fills.
 
-    State (in the checkpoint): ``queue`` (K, D) float32, ``pointer`` () int64, the next row to be replaced.
+    State (in the checkpoint): ``queue`` (K, D) float32, rows not filled yet are 0; ``pointer`` () int64, the next row
+    to be replaced.
 
     Raises:
-        ValueError: ``queue_len`` or ``feat_dim`` below 1, or embeddings of another length.
+        ValueError: ``queue_len`` or ``feat_dim`` below 1, an unknown ``start``, or embeddings of another length.
     """
 
-    def __init__(self, loss: dict | nn.Module, queue_len: int = 65536, feat_dim: int = 128, init_cfg=None) -> None:
+    def __init__(
+        self,
+        loss: dict | nn.Module,
+        queue_len: int = 65536,
+        feat_dim: int = 128,
+        start: str = 'random',
+        init_cfg=None,
+    ) -> None:
         super().__init__(init_cfg)
         for name, value in (('queue_len', queue_len), ('feat_dim', feat_dim)):
             if value < 1:
                 raise ValueError(f'QueueHead: {name} must be at least 1, got {value}')
+        if start not in ('random', 'empty'):
+            raise ValueError(f"QueueHead: start must be 'random' or 'empty', got {start!r}")
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
         self.feat_dim = feat_dim
-        self.register_buffer('queue', nn.functional.normalize(torch.randn(queue_len, feat_dim), dim=1))
+        rows = torch.randn(queue_len, feat_dim) if start == 'random' else torch.zeros(queue_len, feat_dim)
+        self.register_buffer('queue', nn.functional.normalize(rows, dim=1))
         self.register_buffer('pointer', torch.zeros((), dtype=torch.long))
+        self._filled = queue_len if start == 'random' else 0
         self._waiting: Tensor | None = None
 
     def loss(self, online: Tensor, target: Tensor, geometry=None, **extras) -> dict[str, Tensor]:
@@ -56,7 +73,7 @@ class QueueHead(BaseModule):
         with torch.autocast(online.device.type, enabled=False):
             online, target = at_least_float32(online), at_least_float32(target)
             positive = (online * target).sum(dim=1)
-            negatives = online @ self.queue.to(online.dtype).t()
+            negatives = online @ self.queue[: self._filled].to(online.dtype).t()
             return {'loss': self.loss_module(positive, negatives)}
 
     def update(self, targets: Sequence[Tensor]) -> None:
@@ -74,6 +91,7 @@ class QueueHead(BaseModule):
         rows = (self.pointer + torch.arange(len(keys), device=self.queue.device)) % length
         self.queue.index_copy_(0, rows, keys.to(self.queue.device))
         self.pointer.add_(len(keys)).remainder_(length)
+        self._filled = min(self._filled + len(keys), length)
 
     def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
         self.flush()
@@ -82,6 +100,8 @@ class QueueHead(BaseModule):
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         self._waiting = None
         super()._load_from_state_dict(*args, **kwargs)
+        pointer = int(self.pointer)
+        self._filled = len(self.queue) if self.queue[pointer:].any() else pointer
 
     def _check(self, online: Tensor) -> None:
         if online.shape[1] != self.feat_dim:

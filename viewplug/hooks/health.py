@@ -22,19 +22,27 @@ class RepresentationHealthHook(Hook):
     processes each measures its own batch, and rank 0 reports.
 
     Written to ``runner.visualizer`` and ``runner.message_hub`` as ``health/<branch>/std`` and so on, over iterations.
-    A branch below a threshold is warned of once in a run, from the end of the first epoch on (before that, low
-    spread is often just the initialisation).
+    A branch below a threshold is warned of once in a run, but not at its very beginning, where low spread is often
+    just the initialisation.
 
     Args:
         interval: Iterations between measurements; the last iteration of an epoch is measured too.
         warn_std: Warn below this spread (1: even on the sphere, 0: a single point). None: never.
         warn_rank: Warn below this effective rank, where batch and dimension allow four times as much. None: never.
+        warn_from: Iterations before the first warning; shorter epochs warn from the end of the first on.
     """
 
-    def __init__(self, interval: int = 50, warn_std: float | None = 0.1, warn_rank: float | None = 2.0) -> None:
+    def __init__(
+        self,
+        interval: int = 50,
+        warn_std: float | None = 0.1,
+        warn_rank: float | None = 2.0,
+        warn_from: int = 200,
+    ) -> None:
         if not isinstance(interval, int) or interval < 1:
             raise ValueError(f'RepresentationHealthHook: interval must be a positive integer, got {interval!r}.')
         self.interval = interval
+        self.warn_from = warn_from
         self.warn_std = warn_std
         self.warn_rank = warn_rank
         self._warned: set[str] = set()
@@ -67,7 +75,7 @@ class RepresentationHealthHook(Hook):
                 runner.message_hub.update_scalar(key, value)
             if scalars:
                 runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
-            if runner.iter + 1 >= len(runner.train_dataloader):
+            if runner.iter + 1 >= min(self.warn_from, len(runner.train_dataloader)):
                 self._judge(runner, name, branch, values)
         self._neck_outputs.clear()
 
@@ -92,7 +100,7 @@ class RepresentationHealthHook(Hook):
                 f'branch {name!r} is collapsing: embedding std {std:.3f} is below warn_std={self.warn_std} (1 = spread '
                 'evenly, 0 = every image gets the same vector). Such a representation cannot tell images apart, '
                 'however low the loss. Try a lower learning rate or a warm-up, a stop-gradient or momentum target, '
-                'BatchNorm in the projector, a predictor, centring and a sharper target (DINO), or more negatives.',
+                'BatchNorm in the projector, a queue that starts empty (QueueHead), a predictor, centring and a sharper target (DINO), or more negatives.',
             )
         elif self.warn_rank is not None and rank < self.warn_rank and min(rows.shape) >= 4 * self.warn_rank:
             self._warn_once(
