@@ -50,6 +50,49 @@ def test_the_geometry_says_where_the_pixels_come_from():
         assert torch.equal(rising, ~out['geometry'].flips[:, view])
 
 
+@pytest.mark.parametrize('late', [False, True])
+def test_a_shared_flip_mirrors_the_views_of_an_image_together(late):
+    ramp = torch.arange(64, dtype=torch.uint8).expand(50, 3, 64, 64).contiguous()
+    cut = [*CUT[:1], dict(type='Rotate', angle=5.0, prob=1.0, random_negative_prob=0.0)] if late else CUT[:1]
+    torch.manual_seed(0)
+    out = BatchViews([cut, SMALL], [2, 3], shared_flip=0.5)(dict(inputs=ramp), training=True)
+    flips = out['geometry'].flips
+    assert 10 < flips[:, 0].sum() < 40 and (flips == flips[:, :1]).all()
+    for number, view in enumerate(out['inputs']):
+        middle = view[:, 0, view.shape[2] // 2]  # a row: rotation leaves its pixels in order
+        rising = middle[:, -2] >= middle[:, 1]
+        assert torch.equal(rising | (middle[:, -2] == middle[:, 1]), ~flips[:, number])
+
+
+def test_a_shared_flip_comes_on_top_of_flips_of_their_own():
+    batch = images(40)
+    always = [CUT[0], dict(type='RandomFlip', prob=1.0)]
+    torch.manual_seed(0)
+    plain = BatchViews([always], 2)(dict(inputs=batch), training=True)
+    torch.manual_seed(0)
+    both = BatchViews([always], 2, shared_flip=1.0)(dict(inputs=batch), training=True)
+    assert plain['geometry'].flips.all() and not both['geometry'].flips.any()
+
+
+def test_queries_are_small_crops_beside_the_views():
+    batch = images()
+    settings = dict(mean=[10, 20, 30], std=[2, 4, 8])
+    out = BatchViews([CUT], 2, queries=dict(num=5, transforms=SMALL), **settings)(dict(inputs=batch), training=True)
+    assert out['queries'].shape == (6, 5, 3, 8, 8) and out['query_boxes'].shape == (6, 5, 4)
+    assert [tuple(view.shape) for view in out['inputs']] == [(6, 3, 16, 16)] * 2
+    ramp = torch.arange(64, dtype=torch.uint8).expand(4, 3, 64, 64).contiguous()
+    out = BatchViews([CUT], 2, queries=dict(num=5, transforms=SMALL))(dict(inputs=ramp), training=True)
+    boxes = out['query_boxes'] * 64
+    middle = out['queries'].mean((2, 3, 4)) + 0.5
+    assert torch.allclose(middle, (boxes[..., 0] + boxes[..., 2]) / 2, atol=0.3) and middle.unique().numel() > 5
+
+
+@pytest.mark.parametrize('queries', [dict(num=3), dict(num=3, transforms=SMALL, size=4)])
+def test_queries_take_a_number_and_transforms(queries):
+    with pytest.raises(ValueError, match='queries takes num and transforms, got num'):
+        BatchViews([CUT], 2, queries=queries)
+
+
 def test_without_training_images_are_only_normalised():
     batch = images()
     out = BatchViews([CUT], 2, mean=[127.5] * 3, std=[127.5] * 3)(dict(inputs=batch, data_samples=None))

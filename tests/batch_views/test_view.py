@@ -116,6 +116,17 @@ def test_a_second_view_of_the_same_generator_differs():
     assert not torch.equal(view(batch, None, generator)[1], view(batch, None, generator)[1])
 
 
+@pytest.mark.parametrize('sizes', [None, [(40, 56)] * 10 + [(30, 31)] * 10])
+def test_many_views_at_once_are_those_made_one_after_the_other(sizes):
+    batch, view, generator = as_batch(natural_images(20)), View(MOCO_V2), seeded()
+    sizes = None if sizes is None else torch.tensor(sizes)
+    apart = [view(batch, sizes, generator) for _ in range(3)]
+    images, boxes, flips = view.many(3, batch, sizes, seeded(), finish=lambda images: images.mul_(2))
+    for number, (image, box, flip) in enumerate(apart):
+        assert torch.allclose(images[number], 2 * image, atol=1e-3)
+        assert torch.equal(boxes[number], box) and torch.equal(flips[number], flip)
+
+
 def test_the_batch_is_left_as_it_was_and_floats_are_welcome():
     batch = as_batch(natural_images(20))
     before = batch.clone()

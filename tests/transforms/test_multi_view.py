@@ -146,3 +146,33 @@ def test_another_flip_than_a_horizontal_one_is_refused_while_boxes_are_recorded(
         MultiView([[RandomResizedCrop(scale=24), flip]], 2)(dict(img=noise()))
     stock = dict(type='mmpretrain.RandomResizedCrop', scale=24)
     assert len(MultiView([[stock, flip]], 2)(dict(img=noise()))['img']) == 2
+
+
+@pytest.mark.parametrize('own', [0.0, 0.5, 1.0])
+def test_a_shared_flip_mirrors_all_views_or_none_and_the_geometry_knows(own):
+    view = [dict(type='viewplug.RandomResizedCrop', scale=24), dict(type='mmpretrain.RandomFlip', prob=own)]
+    run = MultiView([view], 3, shared_flip=0.5)
+    flips = []
+    for _ in range(60):
+        found = run(dict(img=coordinate_image()))
+        flips.append(found['flip'])
+        for image, flip in zip(found['img'], found['flip'], strict=True):
+            assert (int(image[0, 0, 1]) > int(image[0, -1, 1])) == flip
+    together = np.stack(flips).all(axis=1) | ~np.stack(flips).any(axis=1)
+    assert 10 < np.stack(flips)[:, 0].sum() < 50
+    assert together.all() if own in (0, 1) else not together.all()
+
+
+def test_without_a_shared_flip_no_random_number_is_spent_on_it():
+    np.random.seed(3)
+    MultiView([[RandomResizedCrop(scale=24)]], 2)(dict(img=noise()))
+    after = np.random.rand()
+    np.random.seed(3)
+    for _ in range(2):
+        RandomResizedCrop(scale=24)(dict(img=noise()))
+    assert np.random.rand() == after
+
+
+def test_a_shared_flip_is_a_probability():
+    with pytest.raises(ValueError, match='shared_flip must lie in .0, 1., got 2'):
+        MultiView([[RandomResizedCrop(scale=24)]], 2, shared_flip=2)

@@ -11,6 +11,7 @@ from mmpretrain.models.utils.data_preprocessor import SelfSupDataPreprocessor
 from torch import Tensor
 from torch.nn import functional as F
 
+from viewplug.batch_views.operator import check_prob, uniform
 from viewplug.batch_views.view import View
 from viewplug.registry import MODELS
 from viewplug.views import ViewGeometry
@@ -29,14 +30,25 @@ class BatchViews(SelfSupDataPreprocessor):
 
     Args:
         transforms: one list of transform configs per kind of view, as ``MultiView`` takes them.
-        num_views: how many views of each kind; an int where there is one kind.
+        num_views: how many views of each kind; an int where there is one kind. Kinds may differ in size (multi-crop).
+        shared_flip: chance that all views of an image are mirrored together (beside flips of their own, so leave
+            RandomFlip out of ``transforms`` for views that are mirrored together only).
+        queries: dict(num=Q, transforms=[...]), small crops beside the views (ADCLR): they come as ``queries``
+            (N, Q, 3, p, p), normalised as the views are, with ``query_boxes`` (N, Q, 4). Never mirrored with the views.
         **kwargs: ``mean``, ``std``, ``to_rgb``, ``non_blocking`` of SelfSupDataPreprocessor.
 
     Raises:
         ValueError: as many numbers of views as kinds are needed; an operator or argument it does not know.
     """
 
-    def __init__(self, transforms: Sequence[Sequence[dict]], num_views: int | Sequence[int], **kwargs) -> None:
+    def __init__(
+        self,
+        transforms: Sequence[Sequence[dict]],
+        num_views: int | Sequence[int],
+        shared_flip: float = 0.0,
+        queries: dict | None = None,
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
         counts = [num_views] if isinstance(num_views, int) else list(num_views)
         if len(counts) != len(transforms):
@@ -44,8 +56,14 @@ class BatchViews(SelfSupDataPreprocessor):
                 f'data_preprocessor.num_views={num_views}, but data_preprocessor.transforms has {len(transforms)} '
                 'pipelines: give one number of views for each'
             )
-        kinds = [View(pipeline) for pipeline in transforms]
-        self.views = [kind for kind, count in zip(kinds, counts, strict=True) for _ in range(count)]
+        self.views, self.counts = [View(pipeline) for pipeline in transforms], counts
+        self.shared_flip = check_prob('data_preprocessor.shared_flip', shared_flip)
+        self.queries = None
+        if queries is not None:
+            if set(queries) != {'num', 'transforms'}:
+                raise ValueError(f'data_preprocessor.queries takes num and transforms, got {", ".join(queries)}')
+            self.queries = View(queries['transforms'])
+            self.num_queries = queries['num']
         self.batches = 0
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -69,11 +87,20 @@ class BatchViews(SelfSupDataPreprocessor):
         key = np.random.SeedSequence([torch.initial_seed(), get_rank(), self.batches]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(key[0] >> np.uint64(1)))
         self.batches += 1
-        made = [view(images, sizes, generator, sample_idx) for view in self.views]
-        boxes, flips = (torch.stack(column, dim=1) for column in list(zip(*made, strict=True))[1:])
-        inputs = [self._normalised(view) for view, _, _ in made]
-        known = {} if sample_idx is None else dict(sample_idx=sample_idx)
-        return {'data_samples': None, **data, **known, 'inputs': inputs, 'geometry': ViewGeometry(boxes, flips)}
+        mirrored = uniform(len(images), generator) < self.shared_flip if self.shared_flip else None
+        common = dict(batch=images, sizes=sizes, generator=generator, sample_idx=sample_idx, finish=self._normalised)
+        made = [
+            view.many(count, mirrored=mirrored, **common) for view, count in zip(self.views, self.counts, strict=True)
+        ]
+        inputs = [view for views, _, _ in made for view in views]
+        boxes, flips = (torch.cat(column).transpose(0, 1) for column in list(zip(*made, strict=True))[1:])
+        result = {'data_samples': None, **data, 'inputs': inputs, 'geometry': ViewGeometry(boxes, flips)}
+        if sample_idx is not None:
+            result['sample_idx'] = sample_idx
+        if self.queries is not None:
+            queries, query_boxes, _ = self.queries.many(self.num_queries, **common)
+            result |= dict(queries=queries.transpose(0, 1), query_boxes=query_boxes.transpose(0, 1))
+        return result
 
     def _normalised(self, view: Tensor) -> Tensor:
         if self._channel_conversion:

@@ -104,6 +104,13 @@ def run_gated(step: Operator, images: Tensor, prepared: Params) -> Tensor:
         return step.run(images, **prepared)
     if index.size == 0:
         return images
+    if index[-1] - index[0] + 1 == index.size:  # in a row: no need to gather them
+        part = slice(int(index[0]), int(index[-1]) + 1)
+        there = images[part]
+        changed = step.run(there, **select(prepared, part))
+        if changed.data_ptr() != there.data_ptr():
+            there.copy_(changed)
+        return images
     index_there = to_device(index, images.device)
     changed = step.run(images.index_select(0, index_there), **select(prepared, index))
     return images.index_copy_(0, index_there, changed)
@@ -125,6 +132,18 @@ def select(params: Any, index: np.ndarray | slice) -> Any:
     if isinstance(params, list):
         return [select(value, index) for value in params]
     return params[index]
+
+
+def joined(params: Sequence[Any]) -> Any:
+    """The parameters of several batches as those of one: every array of nested dicts and lists joined."""
+    first = params[0]
+    if len(params) == 1:
+        return first
+    if isinstance(first, dict):
+        return {key: joined([other[key] for other in params]) for key in first}
+    if isinstance(first, list):
+        return [joined(column) for column in zip(*params, strict=True)]
+    return np.concatenate(params)
 
 
 def uniform(n: int, generator: torch.Generator | None = None) -> np.ndarray:

@@ -41,6 +41,7 @@ def _move_views(cfg: Config, preprocessor: dict) -> None:
         'type': 'viewplug.BatchViews',
         'num_views': num_views,
         'transforms': multi_view['transforms'],
+        **{key: multi_view[key] for key in ('shared_flip',) if key in multi_view},
     }
     cfg.model.pop('data_preprocessor', None)
     loader.dataset.pipeline = [step for place, step in enumerate(steps) if place != places[0]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from .operator import (
     RandomApply,
     draw_gated,
     first_sort_key,
+    joined,
     prepare_gated,
     run_gated,
     select,
@@ -75,9 +76,12 @@ class View:
         places = [place for place, step in enumerate(self.steps) if isinstance(step, RandomFlip)]
         if len(places) > 1:
             raise ValueError(f'a view cut in batch has one RandomFlip at most, got {len(places)}')
+        if not places:  # for the flips that views share
+            places = [len(self.steps)]
+            self.steps.append(RandomFlip(prob=0.0))
+        self._flip_place = places[0]
         # Mirroring is free while resampling; it may move there past everything that does not care.
-        self._flip_place = places[0] if places else None
-        self._flip_early = bool(places) and all(step.mirrors for step in self.steps[: places[0]])
+        self._flip_early = all(step.mirrors for step in self.steps[: self._flip_place])
 
     def __call__(
         self,
@@ -98,37 +102,79 @@ class View:
             images (N, 3, h, w) float32 in [0, 255], contiguous; boxes (N, 4) float32 x0, y0, x1, y1 as fractions of the
             image without its padding; flips (N,) bool. All on the batch's device.
         """
+        made = self.many(1, batch, sizes, generator, sample_idx)
+        return tuple(values[0] for values in made)
+
+    def many(
+        self,
+        count: int,
+        batch: Tensor,
+        sizes: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        sample_idx: Tensor | None = None,
+        mirrored: np.ndarray | None = None,
+        finish: Callable[[Tensor], Tensor] = lambda images: images,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``count`` views of every image at once, which is faster than one after the other and gives the same.
+
+        Args:
+            count: V, how many.
+            batch, sizes, generator, sample_idx: see the call.
+            mirrored: (N,) bool on the CPU, images whose views are all mirrored (once more).
+            finish: a last step on blocks (n, 3, h, w) of views, whose memory it may overwrite.
+
+        Returns:
+            images (V, N, 3, h, w), boxes (V, N, 4), flips (V, N).
+        """
         sizes = _check_sizes(batch, sizes)
         n = len(sizes)
-        boxes = self.crop.boxes(sizes, generator, sample_idx)
-        params = [draw_gated(step, n, generator) for step in self.steps]
-        flips = np.zeros(n, dtype=bool) if self._flip_place is None else params[self._flip_place]['flips']
+        drawn = [self._draw(sizes, generator, sample_idx) for _ in range(count)]
+        boxes = torch.cat([boxes for boxes, _ in drawn])
+        params = joined([params for _, params in drawn])
+        own = params[self._flip_place]
+        if mirrored is not None:
+            own['flips'] = own['flips'] ^ np.tile(np.asarray(mirrored), count)
+        source = np.tile(np.arange(n), count)
         # A data preprocessor is called inside autocast; half precision has fewer than 256 steps.
         with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
-            images = self._make(batch, boxes, flips, params)
-        fractions = (boxes.numpy() / sizes.numpy()[:, [1, 0, 1, 0]]).astype(np.float32)
-        return images, to_device(fractions, batch.device), to_device(flips, batch.device)
+            images = self._make(batch, source, boxes, own['flips'], params, finish)
+        fractions = boxes.numpy() / np.tile(sizes.numpy()[:, [1, 0, 1, 0]], (count, 1))
+        boxes, flips = (to_device(values, batch.device) for values in (fractions.astype(np.float32), own['flips']))
+        return tuple(values.view(count, n, *values.shape[1:]) for values in (images, boxes, flips))
 
-    def _make(self, batch: Tensor, boxes: Tensor, flips: np.ndarray, params: list[Params]) -> Tensor:
-        n, device = len(boxes), batch.device
+    def _draw(self, sizes: Tensor, generator: torch.Generator | None, sample_idx: Tensor | None):
+        boxes = self.crop.boxes(sizes, generator, sample_idx)
+        return boxes, [draw_gated(step, len(sizes), generator) for step in self.steps]
+
+    def _make(
+        self,
+        batch: Tensor,
+        source: np.ndarray,
+        boxes: Tensor,
+        flips: np.ndarray,
+        params: list[Params],
+        finish: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Views (M, 3, h, w), the m-th of image ``source[m]``."""
+        total, device = len(boxes), batch.device
         prepared = [prepare_gated(*pair) for pair in zip(self.steps, params, strict=True)]
         key = first_sort_key(self.steps, prepared)
-        rank = np.arange(n) if key is None else np.argsort(key, kind='stable')
+        rank = np.arange(total) if key is None else np.argsort(key, kind='stable')
         prepared = select(prepared, rank)
         resample = self.crop.resample
         cuts = resample.prepare(batch, boxes[torch.from_numpy(rank)], flips[rank] if self._flip_early else None)
-        images = torch.empty(n, 3, *resample.size, device=device)
+        images = torch.empty(total, 3, *resample.size, device=device)
         blocks = max(1, round(images.numel() / _BLOCK_ELEMENTS)) if device.type == 'cpu' else 1
-        blocks = max(blocks, math.ceil(batch.numel() / _BLOCK_INPUT))
-        block = max(1, math.ceil(n / blocks))
-        for start in range(0, n, block):
+        blocks = max(blocks, math.ceil(max(batch[:1].numel() * total, images.numel()) / _BLOCK_INPUT))
+        block = max(1, math.ceil(total / blocks))
+        for start in range(0, total, block):
             part = slice(start, start + block)
-            index = to_device(rank[part], device)
-            made = resample.run(batch.index_select(0, index), **select(cuts, part))
+            made = batch.index_select(0, to_device(source[rank[part]], device))
+            made = resample.run(made, **select(cuts, part))
             for place, step in enumerate(self.steps):
                 if place != self._flip_place or not self._flip_early:
                     made = run_gated(step, made, select(prepared[place], part))
-            images.index_copy_(0, index, made)
+            images.index_copy_(0, to_device(rank[part], device), finish(made))
         return images
 
 

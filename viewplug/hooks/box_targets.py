@@ -132,7 +132,8 @@ class BoxTargets:
 
 
 def _crops_in_batch(preprocessor) -> list[BatchContrastiveCrop]:
-    crops = (view.crop for view in getattr(preprocessor, 'views', []))
+    views = [*getattr(preprocessor, 'views', []), getattr(preprocessor, 'queries', None)]
+    crops = (view.crop for view in views if view is not None)
     return list({id(crop): crop for crop in crops if isinstance(crop, BatchContrastiveCrop)}.values())
 
 

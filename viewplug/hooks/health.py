@@ -100,7 +100,8 @@ class RepresentationHealthHook(Hook):
                 f'branch {name!r} is collapsing: embedding std {std:.3f} is below warn_std={self.warn_std} (1 = spread '
                 'evenly, 0 = every image gets the same vector). Such a representation cannot tell images apart, '
                 'however low the loss. Try a lower learning rate or a warm-up, a stop-gradient or momentum target, '
-                'BatchNorm in the projector, a queue that starts empty (QueueHead), a predictor, centring and a sharper target (DINO), or more negatives.',
+                'BatchNorm in the projector, a queue that starts empty (QueueHead), a predictor, centring and a '
+                'sharper target (DINO), or more negatives.',
             )
         elif self.warn_rank is not None and rank < self.warn_rank and min(rows.shape) >= 4 * self.warn_rank:
             self._warn_once(
