@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .hue import rotate_hue
-from .operator import Operator, Params, check_prob, to_device, uniform
+from .operator import Operator, Params, check_prob, put_rows, to_device, uniform
 
 GRAY_WEIGHTS_BGR = (0.114, 0.587, 0.299)
 """ITU-R BT.601 luma, what Pillow and OpenCV call gray, for blue, green, red."""
@@ -86,7 +86,7 @@ class ColorJitter(Operator):
             there = to_device(rank, images.device)
             hue = None if hue is None else hue[rank]
             changed = self.run(images.index_select(0, there), matrices[rank], means[rank], before[rank], hue)
-            return images.index_copy_(0, there, changed)
+            return put_rows(images, rank, changed)
         matrices, means = to_device(matrices, images.device), to_device(means, images.device)
         counts = [int((before > slot).sum()) for slot in range(matrices.shape[1])]
         for slot, count in enumerate(counts):

@@ -11,7 +11,7 @@ from torch import Tensor
 from viewplug.crop_sampling import check_ranges
 
 from .crop_boxes import random_resized_crop_boxes
-from .operator import Operator, Params, check_prob, to_device, uniform
+from .operator import Operator, Params, check_prob, put_rows, to_device, uniform
 from .resample import CropResize
 from .taps import INTERPOLATIONS
 
@@ -91,8 +91,8 @@ class RandomFlip(Operator):
         return dict(flips=uniform(n, generator) < self.flip_prob)
 
     def run(self, images: Tensor, flips: np.ndarray) -> Tensor:
-        index = to_device(np.flatnonzero(flips), images.device)
-        return images.index_copy_(0, index, images.index_select(0, index).flip(-1))
+        index = np.flatnonzero(flips)
+        return put_rows(images, index, images.index_select(0, to_device(index, images.device)).flip(-1))
 
 
 def _pair(name: str, scale: int | Sequence[int]) -> tuple[int, int]:

