@@ -1,6 +1,7 @@
 # make demo   from nothing to a trained model on the embedded data set (no compiler, no data)
 # make test   the rest of the dependencies (mmdet, mmcv's compiled operators) and the whole test suite
-# Both are idempotent: installs are skipped until setup.cfg, constraints.txt or pyproject.toml change.
+# make bench  the benchmark suite against mmpretrain, torchvision and lightly (a quarter of an hour on an idle machine)
+# All are idempotent: installs are skipped until setup.cfg, constraints.txt or pyproject.toml change.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INPUTS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test lint install install-test
+.PHONY: demo test bench lint install install-test install-bench
 
 demo: install
 	$(PY) tools/demo.py
@@ -16,12 +17,16 @@ demo: install
 test: install-test
 	$(PY) -m pytest
 
+bench: install-bench
+	$(PY) -m benchmarks
+
 lint: install-test
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
 install: $(VENV)/.pretrain
 install-test: $(VENV)/.test
+install-bench: $(VENV)/.bench
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -40,4 +45,8 @@ $(VENV)/.pretrain: $(VENV)/bin/python $(INPUTS)
 $(VENV)/.test: $(VENV)/.pretrain
 	$(PIP) -e '.[onedl,det,tensorboard,test]' ninja psutil
 	$(PY) tools/install_mmcv_ops.py
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.pretrain
+	$(PIP) -e '.[onedl,bench]'
 	@touch $@

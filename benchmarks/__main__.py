@@ -1,0 +1,88 @@
+"""viewplug against mmpretrain, torchvision and lightly on the same work: views, training steps, losses, box updates.
+
+    python -m benchmarks [--only views steps losses update] [--device auto] [--threads 2] [--out PATH]
+
+Contestants take turns (A B C, B C A, ...) after two rounds of warm-up; a ratio is the median over rounds of
+viewplug's time per unit over the peer's of the same round, so above 1 viewplug is slower. Every row is reported; a
+peer that is not installed too (``pip install -e '.[onedl,bench]' -c constraints.txt``). About a quarter of an hour on
+two CPU cores that do nothing else. Writes OUT.json and OUT.md after every contest, OUT.png at the end; sections that
+were not asked for stay as an earlier run left them.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.logging import MMLogger
+
+from benchmarks.suite import SECTIONS, report
+from benchmarks.suite.contest import Setting, contests_of
+from benchmarks.suite.hold import MEASURED, hold
+from benchmarks.suite.plot import plot
+from benchmarks.suite.progress import Progress
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 1 if somebody failed, 0 also where somebody is not installed or we are slower."""
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--only', nargs='+', choices=SECTIONS, default=list(SECTIONS), help='sections')
+    parser.add_argument('--quick', action='store_true', help='toy sizes: does it run?')
+    parser.add_argument('--device', choices=('cpu', 'cuda', 'auto'), default='auto')
+    parser.add_argument('--threads', type=int, default=2, help='of steps, losses and updates; views have one')
+    parser.add_argument('--skip-memory', action='store_true', help='no peak memory (a process of its own for each)')
+    parser.add_argument(
+        '--out', type=Path, help='default benchmarks/results/suite, with _cuda on a GPU; work_dirs/suite_quick if quick'
+    )
+    args = parser.parse_args(arguments)
+    if args.threads < 1:
+        parser.error(f'--threads must be at least 1, got {args.threads}')
+    device = ('cuda' if torch.cuda.is_available() else 'cpu') if args.device == 'auto' else args.device
+    setting = Setting(device, args.threads, args.quick)
+    out = args.out or ROOT / (
+        'work_dirs/suite_quick' if args.quick else f'benchmarks/results/suite{"_cuda" if device == "cuda" else ""}'
+    )
+    run(args.only, setting, out, not args.skip_memory)
+    print(out.with_suffix('.md').read_text())
+    sections = report.read(out.with_suffix('.json'))
+    entries = [e for name in args.only for contest in sections[name]['contests'] for e in contest['contestants']]
+    return int(any(entry['status'].startswith('failed') for entry in entries))
+
+
+def run(names: Sequence[str], setting: Setting, out: Path, with_memory: bool = True) -> None:
+    """Hold all contests of the sections, and write after each.
+
+    Args:
+        names: keys of ``SECTIONS``.
+        out: path without a suffix.
+        with_memory: measure peak memory too.
+    """
+    names = [name for name in SECTIONS if name in names]
+    plan = [(name, contest) for name in names for contest in contests_of(name, setting)]
+    progress = Progress(plan, with_memory)
+    found = report.read(out.with_suffix('.json'))
+    fresh = {name: dict(setting=report.describe(setting), contests=[]) for name in names}
+    for name, contest in plan:
+        progress.start()
+        found[name] = fresh[name]  # what an earlier run wrote stays until then
+        result = hold(name, contest, setting, with_memory, progress.round_done)
+        found[name]['contests'].append(result)
+        sections = {key: found[key] for key in SECTIONS if key in found}
+        report.write(sections, out.with_suffix('.json'))
+        for row in result['rows']:
+            numbers = f'{row["ratio"]:.3f}, {report.verdict(row)}' if row['status'] == MEASURED else row['status']
+            print(f'    {row["ours"]} / {row["peer"]}: {numbers}', file=sys.stderr, flush=True)
+    plot(sections, out.with_suffix('.png'))
+
+
+if __name__ == '__main__':
+    warnings.filterwarnings('ignore')
+    MMLogger.get_current_instance().setLevel('ERROR')
+    torch.backends.cudnn.benchmark = True
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The same losses from each library: name -> what makes a function (online (N, D), target (N, D)) -> scalar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Makers = dict[str, Callable[[], Loss]]
+
+TEMPERATURE = 0.2
+
+
+def queue(queue_len: int, dim: int, device: str) -> Makers:
+    """MoCo's: each query against its key and the queue, which then takes the keys up."""
+
+    def rows() -> Tensor:
+        return normalize(torch.randn(queue_len, dim, generator=torch.Generator().manual_seed(1)), dim=1)
+
+    def viewplug() -> Loss:
+        from viewplug.heads import QueueHead
+        from viewplug.losses import InfoNCELoss
+
+        head = QueueHead(InfoNCELoss(TEMPERATURE), queue_len, dim)
+        head.queue.copy_(rows())
+        head.to(device)
+
+        def loss(online: Tensor, target: Tensor) -> Tensor:
+            online, target = normalize(online, dim=1), normalize(target, dim=1)
+            found = head.loss(online, target)['loss']
+            head.update([target])
+            return found
+
+        return loss
+
+    def mmpretrain() -> Loss:
+        return _StockQueue(rows().to(device))
+
+    def lightly() -> Loss:
+        from lightly.loss import NTXentLoss
+
+        loss = NTXentLoss(TEMPERATURE, memory_bank_size=(queue_len, dim))
+        loss.memory_bank.bank.copy_(rows())
+        return loss.to(device)
+
+    return dict(viewplug=viewplug, mmpretrain=mmpretrain, lightly=lightly)
+
+
+class _StockQueue:
+    """What is left of mmpretrain's MoCo without its networks and its shuffling: its head, and its queue (D, K)."""
+
+    def __init__(self, rows: Tensor) -> None:
+        from mmpretrain.models.heads import ContrastiveHead
+
+        self.head = ContrastiveHead(dict(type='CrossEntropyLoss'), temperature=TEMPERATURE)
+        self.queue, self.pointer = rows.t().contiguous(), 0
+
+    def __call__(self, online: Tensor, target: Tensor) -> Tensor:
+        online, target = normalize(online, dim=1), normalize(target, dim=1)
+        positive = torch.einsum('nd,nd->n', online, target)[:, None]
+        negatives = torch.einsum('nd,dk->nk', online, self.queue.clone())
+        loss = self.head.loss(positive, negatives)
+        stop = self.pointer + len(target)
+        self.queue[:, self.pointer : stop] = target.t()
+        self.pointer = stop % self.queue.shape[1]
+        return loss
+
+
+def in_batch() -> Makers:
+    """SimCLR's NT-Xent over both views of all images."""
+
+    def viewplug() -> Loss:
+        from viewplug.heads import InBatchHead
+        from viewplug.losses import InfoNCELoss
+
+        head = InBatchHead(InfoNCELoss(TEMPERATURE))
+
+        def loss(online: Tensor, target: Tensor) -> Tensor:
+            online, target = normalize(online, dim=1), normalize(target, dim=1)
+            both = [head.loss(a, b)['loss'] for a, b in ((online, target), (target, online))]
+            return torch.stack(both).mean()
+
+        return loss
+
+    def mmpretrain() -> Loss:
+        from mmpretrain.models.selfsup import SimCLR
+
+        head = dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=TEMPERATURE)
+        model = SimCLR(backbone=nn.Identity(), neck=_Flat(), head=head)
+        # Its loss stacks the views of images: embeddings stand in for images of one pixel.
+        return lambda online, target: model.loss([z[:, :, None, None] for z in (online, target)], None)['loss']
+
+    def lightly() -> Loss:
+        from lightly.loss import NTXentLoss
+
+        return NTXentLoss(TEMPERATURE)
+
+    return dict(viewplug=viewplug, mmpretrain=mmpretrain, lightly=lightly)
+
+
+class _Flat(nn.Module):
+    """(N, D, 1, 1) -> ((N, D),)."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (x.flatten(1),)
+
+
+def cosine() -> Makers:
+    """Of BYOL and SimSiam: the negative cosine of prediction and target."""
+
+    def viewplug() -> Loss:
+        from viewplug.losses import CosineLoss
+
+        return CosineLoss()
+
+    def mmpretrain() -> Loss:
+        from mmpretrain.models.losses import CosineSimilarityLoss
+
+        return CosineSimilarityLoss()
+
+    def lightly() -> Loss:
+        from lightly.loss import NegativeCosineSimilarity
+
+        return NegativeCosineSimilarity()
+
+    return dict(viewplug=viewplug, mmpretrain=mmpretrain, lightly=lightly)
