@@ -45,10 +45,14 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     for branch in cfg.model.branches.values():
         branch.neck = _small_neck(branch.neck)
         branch.head.pop('feat_dim', None)  # read off the neck
+        if branch.neck.type == 'viewplug.RegionNeck':
+            branch.head.update(_small_windows(len(branch.neck.stages)))
         if 'queue_len' in branch.head:
             branch.head.queue_len = QUEUE_LEN
     if cfg.model.target.type == 'viewplug.MomentumTarget':
-        cfg.model.target.update(momentum=MOMENTUM, shuffle_bn=False, eman=True)  # one process
+        cfg.model.target.momentum = MOMENTUM
+        if any('queue_len' in branch.head for branch in cfg.model.branches.values()):
+            cfg.model.target.update(shuffle_bn=False, eman=True)  # one process; BYOL collapses with it
     cfg.train_dataloader = _small_loader(cfg.train_dataloader)
     cfg.in_memory = _can_be_made_in_batch(cfg.train_dataloader.dataset.pipeline)
     cfg.views = 'device' if cfg.in_memory else 'sample'
@@ -70,7 +74,16 @@ def _small_neck(neck: dict) -> dict:
     neck = {key: value for key, value in neck.items() if key not in ('in_channels', 'in_strides', 'hidden_channels')}
     if neck['type'] == 'viewplug.HCLNeck':
         neck.update(input_size=VIEW_SIZE, map_stride=4, fusion_stride=None, lateral_channels=32)
+    if neck['type'] == 'viewplug.RegionNeck':
+        levels = ('P1', 'P2') if str(neck['stages'][0]).startswith('P') else ('C1', 'C2')
+        neck.update(stages=levels[-len(neck['stages']) :], fpn_channels=32, hidden_channels=32, out_channels=32)
     return neck
+
+
+def _small_windows(levels: int) -> dict:
+    """Those of ``viewplug.RegionHead`` on the coarsest one or two of maps of stride 2 and 4."""
+    sizes = dict(window=(8, 12), stride=(6, 4), downsample=(2, 4))
+    return dict(input_size=VIEW_SIZE, **{key: values[-levels:] for key, values in sizes.items()})
 
 
 def _small_loader(loader: dict) -> dict:

@@ -121,6 +121,12 @@ def test_every_demo_is_of_a_cpus_size(config):
     assert cfg.data_preprocessor.type == 'viewplug.BatchViews' and {crop.scale for crop in crops} == {32}
 
 
+@pytest.mark.parametrize(('config', 'eman'), [('configs/mocov2_r50.py', True), ('configs/byol_r50.py', False)])
+def test_only_a_queue_needs_a_target_that_does_not_know_its_batch(config, eman):
+    target = read_config(str(ROOT / config), arguments(config, Path('x'), demo=True)).model.target
+    assert target.get('eman', False) == eman and not target.get('shuffle_bn', False)
+
+
 def test_a_demo_can_have_its_views_one_by_one(tmp_path):
     cfg = read_config(
         'configs/mocov2_r50.py', arguments('configs/mocov2_r50.py', tmp_path, demo=True, options=dict(views='sample'))
