@@ -38,6 +38,7 @@ def own_names(registry: Registry) -> list[str]:
 
 MODELS = _child(root.MODELS, 'backbones', 'necks', 'heads', 'losses', 'targets', 'frameworks', 'batch_views')
 DATASETS = _child(root.DATASETS, 'datasets')
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'transforms')
 HOOKS = _child(root.HOOKS, 'hooks')
 FUNCTIONS = _child(root.FUNCTIONS, 'datasets')

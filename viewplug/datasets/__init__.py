@@ -11,7 +11,9 @@ from .image_folder import ImageFolder  # noqa: E402
 from .in_memory import InMemoryDataset, take_batch  # noqa: E402
 from .leaves import leaf_datasets  # noqa: E402
 from .shape_scenes import ShapeScenes  # noqa: E402
+from .shard_sampler import ShardSampler  # noqa: E402
 from .stl10 import STL10  # noqa: E402
+from .tar_shards import TarShards  # noqa: E402
 from .tiny_imagenet import TinyImageNet  # noqa: E402
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     'InMemoryDataset',
     'STL10',
     'ShapeScenes',
+    'ShardSampler',
+    'TarShards',
     'TinyImageNet',
     'draw_classes',
     'leaf_datasets',

@@ -1,0 +1,171 @@
+"""Bytes between processes by formula, and what they come to on 8 and 64 GPUs; arithmetic only, nothing is measured.
+
+    python -m benchmarks.scale_formulas [--images-per-second 1000 --nvlink 200 --node-link 50 --slow-link 3]
+
+``python -m benchmarks.collectives`` compares the formulas with what gloo processes really move. W processes, N images a
+process, D numbers an embedding, all in bytes that a process receives (it sends as many), by the ring algorithm.
+Milliseconds are bytes over a speed in GB/s that is assumed, not measured: NVLink for a GPU where all are in one node;
+else a node's link to the others, of which a ring's every byte crosses each once, and an all-to-all that of its GPUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+FLOAT, LONG = 4, 8
+R50 = dict(backbone=23_508_032, batch_norm_layers=53, batch_norm_channels=26_560)
+MLP = 2048 * 2048 + 2048 + 2048 * 128 + 128
+BILLION = 10**9
+
+
+def gather(w: int, size: float) -> float:
+    """Of ``size`` bytes a process."""
+    return (w - 1) * size
+
+
+def all_reduce(w: int, size: float) -> float:
+    """Of ``size`` bytes."""
+    return 2 * (w - 1) / w * size
+
+
+def broadcast(w: int, size: float) -> float:
+    """Of ``size`` bytes, the mean over processes, of which one only sends."""
+    return (w - 1) / w * size
+
+
+all_to_all = broadcast
+"""Of ``size`` bytes that a process holds, an even share of which stays."""
+
+
+def image_bytes(size: int) -> int:
+    return 3 * size**2 * FLOAT
+
+
+def queue(w: int, n: int, d: int, views: int = 1) -> float:
+    """The keys of ``views`` target views."""
+    return gather(w, views * n * d * FLOAT)
+
+
+def shuffle_images(w: int, n: int, size: int, views: int = 1) -> float:
+    """ShuffleBN's images by a gather, and the order."""
+    return views * (gather(w, n * image_bytes(size)) + broadcast(w, w * n * LONG))
+
+
+def shuffle_keys(w: int, n: int, d: int, views: int = 1) -> float:
+    """ShuffleBN's way back."""
+    return gather(w, views * n * d * FLOAT)
+
+
+def in_batch_forward(w: int, n: int, d: int, pairs: int = 2) -> float:
+    return pairs * gather(w, 2 * n * d * FLOAT)
+
+
+def in_batch_backward(w: int, n: int, d: int, pairs: int = 2) -> float:
+    return pairs * all_reduce(w, w * 2 * n * d * FLOAT)
+
+
+def gradients(w: int, parameters: int) -> float:
+    return all_reduce(w, parameters * FLOAT)
+
+
+def sync_bn(w: int, channels: int, layers: int, forwards: int, backwards: int) -> float:
+    """torch's SyncBatchNorm: mean, inverse deviation and count of each layer; two sums a channel in backward."""
+    return forwards * gather(w, (2 * channels + layers) * FLOAT) + backwards * all_reduce(w, 2 * channels * FLOAT)
+
+
+def knn(w: int, queries: int, d: int, k: int) -> float:
+    """An evaluation: features and labels of the queries, then the k nearest of each in every part of the bank."""
+    return gather(w, math.ceil(queries / w) * (d * FLOAT + LONG)) + gather(w, queries * k * (FLOAT + LONG))
+
+
+def box_update(w: int, images: int) -> float:
+    """An update: box, dead, whole."""
+    return gather(w, math.ceil(images / w) * 6 * FLOAT)
+
+
+def merged_maps(w: int, images: int, grid: int) -> float:
+    """What source='views' adds to an update."""
+    return 2 * all_reduce(w, images * grid**2 * FLOAT)
+
+
+def steps(w: int, n: int, d: int = 128, size: int = 224) -> dict[str, float]:
+    """MoCo v2 and the alternatives to ShuffleBN, ResNet-50."""
+    layers = dict(channels=R50['batch_norm_channels'], layers=R50['batch_norm_layers'])
+    return {
+        'gradients (every framework)': gradients(w, R50['backbone'] + MLP),
+        'MoCo: keys for the queue': queue(w, n, d),
+        'MoCo: ShuffleBN, images by a gather': shuffle_images(w, n, size),
+        'MoCo: ShuffleBN, keys back': shuffle_keys(w, n, d),
+        'MoCo: ShuffleBN, images by an all-to-all': all_to_all(w, n * image_bytes(size)),
+        'MoCo: SyncBN on both sides': sync_bn(w, **layers, forwards=2, backwards=1),
+        'MoCo: eman=True': 0,
+        'SimCLR: embeddings': in_batch_forward(w, n, d),
+        'SimCLR: their gradient': in_batch_backward(w, n, d),
+        'SimCLR: SyncBN, joint views': sync_bn(w, **layers, forwards=1, backwards=1),
+    }
+
+
+def table_of_steps(args: argparse.Namespace) -> str:
+    settings = [(8, 32), (8, 128), (64, 32), (64, 64), (64, 128)]
+    lines = ['| part of a step, R50 at 224 px | ' + ' | '.join(f'{w} GPUs x {n}' for w, n in settings) + ' |']
+    lines.append('|---|' + '---|' * len(settings))
+    for part in steps(8, 32):
+        cells = []
+        for w, n in settings:
+            size = steps(w, n)[part]
+            if w == 8:
+                spent = f'{_short(size / args.nvlink / 1e6)} ms'
+            else:
+                crossing = 8 * size * 7 / 8 if part.endswith('all-to-all') else size
+                fast, slow = (_short(crossing / link / 1e6) for link in (args.node_link, args.slow_link))
+                spent = f'{fast} / {slow} ms'
+            cells.append(f'{size / 1e6:,.1f} MB, {spent}' if size else '0')
+        lines.append(f'| {part} | ' + ' | '.join(cells) + ' |')
+    spent = (f'{n / args.images_per_second * 1e3:.0f} ms' for _, n in settings)
+    lines.append(f'| the step at {args.images_per_second:,.0f} images/s a GPU (assumed) | ' + ' | '.join(spent) + ' |')
+    return '\n'.join(lines)
+
+
+def _short(milliseconds: float) -> str:
+    return f'{milliseconds:,.0f}' if milliseconds >= 10 else f'{milliseconds:.1g}'
+
+
+def table_of_data(args: argparse.Namespace) -> str:
+    """What grows with the number of images."""
+    sizes = {'ImageNet-1K': 1_281_167, 'ImageNet-22K': 14_197_122, '100 million': 10**8, 'a billion': BILLION}
+    rate, gb = args.images_per_second, 1e9
+    rows = {
+        'boxes, one file (16 B)': lambda m: f'{16 * m / gb:.3g} GB',
+        'boxes, a file for each of 8 ranks: later / while replaced': lambda m: (
+            f'{8 * 16 * m / gb:.3g} / {16 * 16 * m / gb:.3g} GB a node'
+        ),
+        'boxes, 8 ranks with one store=PATH: later / while replaced': lambda m: (
+            f'{16 * m / gb:.3g} / {9 * 16 * m / gb:.3g} GB a node'
+        ),
+        "update's rows on the GPU, gathered and in order (2 x 24 B)": lambda m: f'{48 * m / gb:.3g} GB',
+        'boxes in each checkpoint': lambda m: f'{16 * m / gb:.3g} GB',
+        "source='views', 14 x 14 (1,568 B), a rank": lambda m: f'{1568 * m / gb:,.0f} GB',
+        'names of files (88 B), a rank': lambda m: f'{88 * m / gb:.3g} GB',
+        "DefaultSampler's list (48 B), a rank": lambda m: f'{48 * m / gb:.3g} GB',
+        'index files of TarShards (24 B), on disk': lambda m: f'{24 * m / gb:.3g} GB',
+        'an epoch on 64 GPUs': lambda m: f'{m / 64 / rate / 3600:.3g} h',
+        'a forward over all images on 64 GPUs, 4 x as fast': lambda m: f'{m / 64 / rate / 4 / 3600:.3g} h',
+    }
+    lines = ['| | ' + ' | '.join(sizes) + ' |', '|---|' + '---|' * len(sizes)]
+    lines += [f'| {name} | ' + ' | '.join(cell(m) for m in sizes.values()) + ' |' for name, cell in rows.items()]
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--images-per-second', type=float, default=1000, help='of training, a GPU')
+    parser.add_argument('--nvlink', type=float, default=200, help='GB/s a GPU receives within a node')
+    parser.add_argument('--node-link', type=float, default=50, help='GB/s a node receives (400 Gbit/s)')
+    parser.add_argument('--slow-link', type=float, default=3, help='GB/s a node receives (25 Gbit/s)')
+    args = parser.parse_args()
+    print(table_of_steps(args), table_of_data(args), sep='\n\n')
+
+
+if __name__ == '__main__':
+    main()

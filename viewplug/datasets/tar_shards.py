@@ -1,0 +1,172 @@
+"""Images packed in tar files, for data sets of more images than a file system or a list of names can take."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import OrderedDict
+from glob import glob
+
+import mmcv
+import numpy as np
+from mmengine.dist import get_dist_info
+from mmengine.logging import print_log
+from mmpretrain.datasets import BaseDataset
+
+from viewplug.datasets.tar_index import count_images, read_index, write_index
+from viewplug.registry import DATASETS
+
+
+@DATASETS.register_module()
+class TarShards(BaseDataset):
+    """Uncompressed tar files of images as webdataset packs them, read in place.
+
+    Image ``i`` is the i-th of all shards in the order of their names: ``sample_idx`` is exact, so that boxes, kNN and
+    wrappers work as on any data set. Memory is a name and a number a shard, nothing an image: where a shard's images
+    begin stands in a small file (24 bytes an image) that is made beside each tar at first use, by all ranks together,
+    and read when the shard is opened. Reads go by offset, so workers share the files; with
+    ``sampler=dict(type='viewplug.ShardSampler')`` each rank goes through whole shards one after another.
+
+    A sample has ``img`` (H, W, 3) uint8, BGR, ``img_path`` (of the tar), ``sample_idx``, and ``gt_label`` where the tar
+    has a ``.cls`` for it: no loading step is needed. What cannot be decoded is replaced by another image, at random,
+    with a warning; with ``test_mode=True`` it is an error.
+
+    Args:
+        data_root: The folder of the shards.
+        shards: Their names in it, a pattern.
+        index_root: Where the index files go; None is beside the shards, which must be writable until they exist.
+        max_open: Shards that a process keeps open.
+        backend: mmcv's decoder, ``'cv2'``, ``'pillow'`` or ``'turbojpeg'``.
+        **kwargs: ``pipeline``, ``test_mode``, ``lazy_init``, ``max_refetch``, ``metainfo``, ``classes`` of mmpretrain's
+            ``BaseDataset``.
+
+    Attributes:
+        shard_starts: (S + 1,) int64, the number of the first image of each shard, and of all images.
+
+    Raises:
+        FileNotFoundError: no shard matches.
+        ValueError: a shard is no uncompressed tar, there is no image, an index cannot be written, or a subset is asked
+            for.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        shards: str = '*.tar',
+        index_root: str | None = None,
+        max_open: int = 8,
+        backend: str = 'cv2',
+        **kwargs,
+    ) -> None:
+        if kwargs.get('indices') is not None:
+            raise ValueError("viewplug.TarShards has no list to take indices from; leave shards out by 'shards'")
+        self.shards, self.index_root, self.backend = shards, index_root, backend
+        self._open = _OpenShards(max_open)
+        super().__init__(ann_file='', data_root=os.path.expanduser(data_root), **kwargs)
+
+    def full_init(self) -> None:
+        """Find the shards, and make the index files that are missing or whose tar has changed."""
+        if self._fully_initialized:
+            return
+        self.paths = sorted(glob(os.path.join(self.data_root, self.shards)))
+        if not self.paths:
+            raise FileNotFoundError(
+                f'viewplug.TarShards: no file {os.path.join(os.path.abspath(self.data_root), self.shards)}: set '
+                'data_root to the folder of the tar files, and shards to their names'
+            )
+        self._make_indices()
+        counts = [count_images(path, self._index(path)) for path in self.paths]
+        self.shard_starts = np.cumsum([0, *counts])
+        if not len(self):
+            raise ValueError(f'viewplug.TarShards: no image in {len(self.paths)} tar files of {self.data_root}')
+        self._fully_initialized = True
+
+    def __len__(self) -> int:
+        if not hasattr(self, 'shard_starts'):
+            self.full_init()
+        return int(self.shard_starts[-1])
+
+    def get_data_info(self, idx: int) -> dict:
+        """Where image ``idx`` is: ``img_path`` of its tar, ``offset`` and ``size`` in bytes, ``gt_label`` if known."""
+        if not 0 <= idx < len(self):
+            raise IndexError(f'viewplug.TarShards has images 0 to {len(self) - 1}, asked for {idx}')
+        shard = int(np.searchsorted(self.shard_starts, idx, side='right')) - 1
+        path = self.paths[shard]
+        _, rows = self._open.get(path, self._index(path))
+        offset, size, label = rows[idx - self.shard_starts[shard]].tolist()
+        info = dict(img_path=path, offset=offset, size=size, sample_idx=int(idx))
+        return info if label < 0 else dict(info, gt_label=label)
+
+    def prepare_data(self, idx: int) -> dict | None:
+        """Image ``idx`` through the pipeline; None where it cannot be decoded."""
+        info = self.get_data_info(idx)
+        path, offset, size = info['img_path'], info.pop('offset'), info.pop('size')
+        file, _ = self._open.get(path, self._index(path))
+        image = _decoded(os.pread(file.fileno(), size, offset), self.backend)
+        if image is None:
+            text = f'viewplug.TarShards: image {idx}, {size} bytes from {offset} on in {path}, cannot be decoded'
+            if self.test_mode:
+                raise ValueError(f'{text}, and test_mode=True replaces none: pack the shard anew, or remove it')
+            print_log(f'{text}; another one takes its place', 'current', logging.WARNING)
+            return None
+        info.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        return self.pipeline(info)
+
+    def get_subset(self, indices):
+        raise ValueError("viewplug.TarShards has no list to take a subset of; leave shards out by 'shards'")
+
+    get_subset_ = get_subset
+
+    def _make_indices(self) -> None:
+        rank, world = get_dist_info()
+        missing = [path for path in self.paths if count_images(path, self._index(path)) is None]
+        # Ranks begin at different places and skip what others have done meanwhile: nobody has to wait.
+        first = len(missing) * rank // world
+        for path in missing[first:] + missing[:first]:
+            if count_images(path, self._index(path)) is not None:
+                continue
+            try:
+                write_index(path, self._index(path))
+            except OSError as error:
+                raise ValueError(
+                    f'viewplug.TarShards: cannot write {self._index(path)} ({error}): set index_root to a folder that '
+                    'can be written and that all processes see'
+                ) from error
+
+    def _index(self, path: str) -> str:
+        name = f'{os.path.relpath(path, self.data_root)}.viewplug_index'
+        return os.path.join(self.index_root or self.data_root, name)
+
+
+class _OpenShards:
+    """The last few shards that this process read: their files and rows. Copies and pickles start empty."""
+
+    def __init__(self, most: int) -> None:
+        if most < 1:
+            raise ValueError(f'viewplug.TarShards: max_open must be at least 1, got {most}')
+        self.most, self.found = most, OrderedDict()
+
+    def get(self, path: str, index: str) -> tuple:
+        if path not in self.found:
+            file = open(path, 'rb', buffering=0)  # noqa: SIM115 (closed as it leaves the dict)
+            with contextlib.suppress(AttributeError, OSError):  # not everywhere
+                # Samplers read a shard whole, in an order that is mixed a little: fetch it in one sequential read.
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+            self.found[path] = file, read_index(index)
+            if len(self.found) > self.most:
+                self.found.popitem(last=False)
+        self.found.move_to_end(path)
+        return self.found[path]
+
+    def __reduce__(self):
+        return _OpenShards, (self.most,)
+
+
+def _decoded(content: bytes, backend: str) -> np.ndarray | None:
+    try:
+        return mmcv.imfrombytes(content, flag='color', backend=backend)
+    except MemoryError:
+        raise
+    except Exception:  # every decoder has its own
+        return None
