@@ -3,5 +3,6 @@
 from .in_batch import InBatchHead
 from .predict import PredictHead
 from .queue import QueueHead
+from .region import RegionHead
 
-__all__ = ['InBatchHead', 'PredictHead', 'QueueHead']
+__all__ = ['InBatchHead', 'PredictHead', 'QueueHead', 'RegionHead']

@@ -2,5 +2,6 @@
 
 from .hcl import HCLNeck
 from .mlp import MLPNeck
+from .region import RegionNeck
 
-__all__ = ['HCLNeck', 'MLPNeck']
+__all__ = ['HCLNeck', 'MLPNeck', 'RegionNeck']
