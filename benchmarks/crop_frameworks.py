@@ -1,10 +1,10 @@
 """kNN and linear accuracy of four frameworks with RandomCrop and with ContrastiveCrop, on scenes with known objects.
 
-    python benchmarks/crop_frameworks.py [--frameworks simclr moco byol simsiam --seeds 0 1 2 --epochs 40 --out ...]
+    python benchmarks/crop_frameworks.py [--frameworks simclr moco byol simsiam --seeds 0 1 2 --epochs 16 --amp bf16]
 
 configs/contrastive_crop/cifar10/{framework}_{rcrop,ccrop}.py as demos (ShapeScenes, a small network, 32-pixel views;
 one learning rate for all, untuned), then tools/linear_eval.py on each. Runs that are done are not repeated: their
-results lie in --work-dir. One cell is about five minutes on two cores; the whole is for a night, or a GPU.
+results lie in --work-dir, so several processes may share the cells by seed or framework.
 """
 
 import argparse
@@ -26,15 +26,27 @@ LINEAR = [
 ]
 
 
-def pretrain(framework: str, crop: str, seed: int, epochs: int, threshold: float, work_dir: Path) -> dict:
+def pretrain(
+    framework: str, crop: str, seed: int, epochs: int, threshold: float, amp: list[str], work_dir: Path
+) -> dict:
     """Top-1 of kNN before and after, and of the linear classifier, in percent."""
     result = work_dir / 'result.json'
     if result.exists():
         return json.loads(result.read_text())
     config = f'configs/contrastive_crop/cifar10/{framework}_{crop}.py'
-    options = [f'randomness.seed={seed}']
+    options = [f'randomness.seed={seed}', 'speed.channels_last=True']
     options += ccrop_options(config, threshold, epochs) if crop == 'ccrop' else []
-    train = [sys.executable, 'tools/train.py', config, '--demo', '--epochs', str(epochs), '--work-dir', str(work_dir)]
+    train = [
+        sys.executable,
+        'tools/train.py',
+        config,
+        '--demo',
+        '--epochs',
+        str(epochs),
+        '--work-dir',
+        str(work_dir),
+        *amp,
+    ]
     subprocess.run([*train, '--cfg-options', *options], check=True, cwd=ROOT)
     subprocess.run([sys.executable, 'tools/linear_eval.py', str(work_dir), *LINEAR], check=True, cwd=ROOT)
     scalars = sorted(work_dir.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
@@ -87,18 +99,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--frameworks', nargs='+', default=['simclr', 'moco', 'byol', 'simsiam'])
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--epochs', type=int, default=40)
+    parser.add_argument('--epochs', type=int, default=16)
     parser.add_argument('--threshold', type=float, default=0.1, help='of the heat map (k; the paper has 0.1)')
+    parser.add_argument('--amp', choices=('bf16', 'fp16'), help='mixed precision of pre-training')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/crop_frameworks')
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/crop_frameworks')
     args = parser.parse_args()
-    rows = []
+    rows, amp = [], ['--amp', args.amp] if args.amp else []
     for seed in args.seeds:
         for framework in args.frameworks:
             for crop in CROPS:
                 work_dir = args.work_dir.absolute() / f'{framework}_{crop}_{args.epochs}_{args.threshold}_{seed}'
-                rows.append(pretrain(framework, crop, seed, args.epochs, args.threshold, work_dir))
-                setting = dict(epochs=args.epochs, threshold=args.threshold, linear=' '.join(LINEAR))
+                rows.append(pretrain(framework, crop, seed, args.epochs, args.threshold, amp, work_dir))
+                setting = dict(epochs=args.epochs, threshold=args.threshold, amp=args.amp, linear=' '.join(LINEAR))
                 args.out.parent.mkdir(parents=True, exist_ok=True)
                 args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
                 args.out.with_suffix('.md').write_text(table(rows) + '\n')

@@ -48,13 +48,13 @@ def queue(w: int, n: int, d: int, views: int = 1) -> float:
 
 
 def shuffle_images(w: int, n: int, size: int, views: int = 1) -> float:
-    """ShuffleBN's images by a gather, and the order."""
-    return views * (gather(w, n * image_bytes(size)) + broadcast(w, w * n * LONG))
+    """ShuffleBN's images by an all-to-all, and the order."""
+    return views * (all_to_all(w, n * image_bytes(size)) + broadcast(w, w * n * LONG))
 
 
 def shuffle_keys(w: int, n: int, d: int, views: int = 1) -> float:
     """ShuffleBN's way back."""
-    return gather(w, views * n * d * FLOAT)
+    return all_to_all(w, views * n * d * FLOAT)
 
 
 def in_batch_forward(w: int, n: int, d: int, pairs: int = 2) -> float:
@@ -95,9 +95,9 @@ def steps(w: int, n: int, d: int = 128, size: int = 224) -> dict[str, float]:
     return {
         'gradients (every framework)': gradients(w, R50['backbone'] + MLP),
         'MoCo: keys for the queue': queue(w, n, d),
-        'MoCo: ShuffleBN, images by a gather': shuffle_images(w, n, size),
+        'MoCo: ShuffleBN, were its images gathered': gather(w, n * image_bytes(size)),
         'MoCo: ShuffleBN, keys back': shuffle_keys(w, n, d),
-        'MoCo: ShuffleBN, images by an all-to-all': all_to_all(w, n * image_bytes(size)),
+        'MoCo: ShuffleBN, images by an all-to-all': shuffle_images(w, n, size),
         'MoCo: SyncBN on both sides': sync_bn(w, **layers, forwards=2, backwards=1),
         'MoCo: eman=True': 0,
         'SimCLR: embeddings': in_batch_forward(w, n, d),

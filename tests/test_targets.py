@@ -291,3 +291,72 @@ def test_shuffling_on_one_process_warns_once(monkeypatch):
 def test_eman_and_shuffling_together_are_refused():
     with pytest.raises(ValueError, match='nothing to shuffle'):
         MomentumTarget(shuffle_bn=True, eman=True)
+
+
+def jointly_encoded(joint_views: bool, views, **target):
+    """Embeddings of all views, batch sizes of the target's forwards, and its statistics afterwards."""
+    torch.manual_seed(1)
+    target = dict(type='MomentumTarget', joint_views=joint_views, **target)
+    model = toy_siamese(backbone=ToyBackbone(batch_norm=True), target=target).train()
+    model(views, mode='loss')  # so that running statistics are not those of the start
+    sizes = []
+    model.target.backbone.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    found = model.target.embeddings(model, views, range(len(views)), {})
+    return {view: z['image'] for view, z in found.items()}, sizes, model.target.backbone.layers[1].running_mean.clone()
+
+
+def test_with_eman_views_of_one_size_share_a_forward_and_their_embeddings_are_those_of_two():
+    views = toy_views(6) + toy_views(6, size=24)
+    apart, sizes, _ = jointly_encoded(False, views, eman=True)
+    joint, joint_sizes, _ = jointly_encoded(True, views, eman=True)
+    assert sizes == [6] * 4 and joint_sizes == [12, 12]
+    assert list(joint) == list(apart) == [0, 1, 2, 3]
+    for view, embedding in apart.items():
+        torch.testing.assert_close(joint[view], embedding, rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(joint[0], joint[1], atol=1e-2)
+
+
+def test_without_eman_views_in_one_forward_share_batch_statistics():
+    views = toy_views(6)
+    views[1] += 5
+    apart, _, _ = jointly_encoded(False, views)
+    joint, sizes, _ = jointly_encoded(True, views)
+    assert sizes == [12]
+    assert not torch.allclose(joint[0], apart[0], atol=1e-2)
+    torch.manual_seed(1)
+    model = toy_siamese(backbone=ToyBackbone(batch_norm=True)).train()
+    model(views, mode='loss')
+    (expected,) = model.target.necks['image'](model.target.backbone(torch.cat(views)))
+    for view, embedding in enumerate(expected.chunk(2)):
+        torch.testing.assert_close(joint[view], embedding, rtol=1e-6, atol=1e-6)
+
+
+def joint_keys_on_a_rank(images, batch_norm: bool):
+    torch.manual_seed(1)
+    backbone = ToyBackbone(batch_norm=batch_norm)
+    model = toy_siamese(backbone=backbone, target=dict(type='MomentumTarget', shuffle_bn=True, joint_views=True))
+    torch.manual_seed(SHUFFLE_SEED + get_rank())
+    mine = [view.chunk(2)[get_rank()] for view in images]
+    keys = model.target.embeddings(model, mine, [0, 1], {})
+    statistics = model.target.backbone.layers[1].running_mean.clone() if batch_norm else None
+    return [keys[view]['image'] for view in (0, 1)], statistics
+
+
+@pytest.mark.parametrize('batch_norm', [False, True])
+def test_joint_views_are_shuffled_over_processes_together_and_come_back_apart(batch_norm, tmp_path):
+    images = torch.randn(2, 12, 3, 16, 16)
+    images[1] += 3
+    torch.manual_seed(1)
+    model = toy_siamese(backbone=ToyBackbone(batch_norm=batch_norm))
+    torch.manual_seed(SHUFFLE_SEED)
+    shares = torch.randperm(24).view(2, 12)
+    gathered = torch.cat([images[:, :6].flatten(0, 1), images[:, 6:].flatten(0, 1)])  # rank by rank, view by view
+    for rank, (keys, mean) in enumerate(in_processes(joint_keys_on_a_rank, tmp_path, images, batch_norm)):
+        if batch_norm:
+            with torch.no_grad():
+                expected = model.backbone.layers[0](gathered[shares[rank]]).mean((0, 2, 3))
+            torch.testing.assert_close(mean, 0.1 * expected, rtol=1e-5, atol=1e-5)
+            continue
+        for view, embedding in enumerate(keys):
+            expected = model.encode(images[view].chunk(2)[rank])['image']
+            torch.testing.assert_close(embedding, expected, rtol=1e-5, atol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import warnings
@@ -19,6 +20,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from viewplug.batch_views.switch import to_device_views
 from viewplug.demo import STAGE1_SHARE, to_demo
 from viewplug.hooks.preflight import check_loader
+from viewplug.hooks.step_speed import SWITCHES, StepSpeedHook
 from viewplug.schedule import set_epochs
 from viewplug.training_data import UserError, check_data, set_data_root
 
@@ -62,9 +64,12 @@ def read_config(path: str | Path, args: Namespace) -> Config:
         _set_amp(cfg, args.amp)
     if options.get('views') == 'sample':
         cfg.in_memory = False
-    cfg.merge_from_dict(options)
     with _sentences():
+        if 'speed' in cfg:
+            cfg.speed = _speed_switches(cfg.speed)  # a dict, so that --cfg-options can change one of its keys
+        cfg.merge_from_dict(options)
         _place_views(cfg)
+        _add_speed_hook(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or f'{cfg.get("work_dir") or f"work_dirs/{Path(path).stem}"}{"_demo" * args.demo}'
     return cfg
@@ -136,9 +141,45 @@ def _place_views(cfg: Config) -> None:
         to_device_views(cfg, cfg.get('in_memory', False))
 
 
+def _speed_switches(speed: str | dict | None) -> dict:
+    """``speed`` of a config or the command line as arguments of ``viewplug.StepSpeedHook``."""
+    if speed in (None, False):
+        return {}
+    if speed == 'auto':
+        return dict.fromkeys(SWITCHES, 'auto')
+    known = list(inspect.signature(StepSpeedHook).parameters)
+    if not isinstance(speed, dict):
+        raise ValueError(f"speed must be 'auto' or a dict with some of the keys {', '.join(known)}, got {speed!r}")
+    unknown = sorted(set(speed) - set(known))
+    if unknown:
+        raise ValueError(f'speed takes the keys {", ".join(known)}, got {", ".join(unknown)}')
+    return speed
+
+
+def _add_speed_hook(cfg: Config) -> None:
+    """``speed=dict(channels_last=True, ...)`` or ``speed='auto'``: its hook, unless the config has one to update."""
+    speed = _speed_switches(cfg.get('speed'))
+    if not speed:
+        return
+    hooks = list(cfg.get('custom_hooks') or [])
+    present = [hook for hook in hooks if isinstance(hook, dict) and _class_name(hook['type']) == 'StepSpeedHook']
+    if present:
+        present[0].update(speed)
+    cfg.custom_hooks = hooks if present else [*hooks, dict(type='viewplug.StepSpeedHook', **speed)]
+
+
+def _class_name(kind: str | type) -> str:
+    return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
+
+
 def _set_amp(cfg: Config, precision: str) -> None:
     if not torch.cuda.is_available():
-        raise UserError(f'--amp {precision}: mixed precision is for GPUs, and torch sees none here')
+        if precision == 'fp16':
+            raise UserError('--amp fp16 is for GPUs, and torch sees none here; a CPU has --amp bf16')
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):  # of an AmpOptimWrapper
+            cfg.optim_wrapper.pop(key, None)
+        cfg.optim_wrapper.type = 'viewplug.CPUAmpOptimWrapper'
+        return
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.dtype = {'bf16': 'bfloat16', 'fp16': 'float16'}[precision]
     if precision == 'fp16':

@@ -6,15 +6,16 @@ import copy
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import torch
-from mmengine.dist import broadcast, get_rank, get_world_size
+from mmengine.dist import broadcast, get_world_size
 from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from viewplug.ops.gather import gather_rows
+from viewplug.ops.gather import exchange_rows
 from viewplug.registry import MODELS
 
 Embeddings = dict[int, dict[str, Tensor]]
@@ -78,11 +79,13 @@ class MomentumTarget(SharedTarget):
         end_momentum: where m ends, rising along a half cosine over the run (BYOL, DINO: 1.0); None keeps it constant.
         total_steps: length of that schedule; None asks the Runner.
         shuffle_bn: spread the images of the global batch over the processes at random before encoding, so that batch
-            statistics tell nothing about which key belongs to which query (MoCo, sec. 3.3). Costs one gather of the
-            images; without several processes there is nothing to shuffle.
+            statistics tell nothing about which key belongs to which query (MoCo, sec. 3.3). Each process sends and
+            receives its images once; without several processes there is nothing to shuffle.
         eman: normalise with a moving average of the online running statistics instead, momentum m as for the
             parameters (EMAN, arXiv:2101.08482, sec. 3.2): the target runs in evaluation mode, no key knows its batch.
         update_interval: forwards between two updates; set it to the optimiser's accumulative_counts.
+        joint_views: encode neighbouring target views of one size in one forward. With eman the embeddings are the
+            same; without, batch norm takes its statistics over these views together in place of each view's own.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class MomentumTarget(SharedTarget):
         shuffle_bn: bool = False,
         eman: bool = False,
         update_interval: int = 1,
+        joint_views: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (('momentum', momentum), ('end_momentum', end_momentum)):
@@ -103,8 +107,10 @@ class MomentumTarget(SharedTarget):
             raise ValueError('MomentumTarget: with eman=True there is nothing to shuffle; set shuffle_bn=False')
         self.shuffle_bn, self.eman = shuffle_bn, eman
         self.update_interval = update_interval
+        self.joint_views = joint_views
         self._warned = False
         self.register_buffer('steps', torch.zeros((), dtype=torch.long))
+        self._step = 0  # the same on the host: reading the buffer would wait for the GPU at every step
 
     def attach(self, model: nn.Module) -> None:
         self.backbone = copy.deepcopy(model.backbone)
@@ -121,7 +127,7 @@ class MomentumTarget(SharedTarget):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        step = int(self.steps)
+        step, self._step = self._step, self._step + 1
         self.steps += 1
         if step % self.update_interval:
             return
@@ -133,6 +139,10 @@ class MomentumTarget(SharedTarget):
                 mine += [b for b in target.buffers() if b.is_floating_point()]
                 theirs += [b for b in online.buffers() if b.is_floating_point()]
         torch._foreach_lerp_(mine, theirs, 1 - self.momentum_at(step))
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._step = int(self.steps)
 
     def train(self, mode: bool = True) -> MomentumTarget:
         super().train(mode and not self.eman)
@@ -154,15 +164,28 @@ class MomentumTarget(SharedTarget):
         if shuffle and get_world_size() == 1:
             shuffle = False
             self._warn_of_one_process()
-        encoded = {}
-        for view in views:
-            if shuffle:
-                images, order = _shuffled(inputs[view])
-                found = encode(self.backbone, self.necks.items(), images)
-                encoded[view] = {name: _unshuffled(embedding, order) for name, embedding in found.items()}
-            else:
-                encoded[view] = encode(self.backbone, self.necks.items(), inputs[view])
+        encoded: Embeddings = {}
+        for group in self._groups(inputs, views):
+            if len(group) == 1:
+                encoded[group[0]] = self._encode(inputs[group[0]], shuffle)
+                continue
+            together = self._encode(torch.cat([inputs[view] for view in group]), shuffle)
+            apart = {name: embedding.chunk(len(group)) for name, embedding in together.items()}
+            encoded.update({view: {name: z[i] for name, z in apart.items()} for i, view in enumerate(group)})
         return encoded
+
+    def _encode(self, images: Tensor, shuffle: bool) -> dict[str, Tensor]:
+        if not shuffle:
+            return encode(self.backbone, self.necks.items(), images)
+        images, order = _shuffled(images)
+        found = encode(self.backbone, self.necks.items(), images)
+        return {name: _unshuffled(embedding, order) for name, embedding in found.items()}
+
+    def _groups(self, inputs: Sequence[Tensor], views: Sequence[int]) -> list[list[int]]:
+        """Views that share a forward."""
+        if not self.joint_views:
+            return [[view] for view in views]
+        return [list(group) for _, group in groupby(views, key=lambda view: inputs[view].shape)]
 
     def _warn_of_one_process(self) -> None:
         if self._warned or not any(isinstance(module, _BatchNorm) for module in self.modules()):
@@ -184,16 +207,11 @@ class MomentumTarget(SharedTarget):
 
 def _shuffled(images: Tensor) -> tuple[Tensor, Tensor]:
     """This process's share of the global batch in a random order, and that order."""
-    everyone = gather_rows(images)
-    order = torch.randperm(len(everyone)).to(images.device)
+    order = torch.randperm(get_world_size() * len(images)).to(images.device)
     broadcast(order, src=0)
-    return everyone[_share(order)], order
+    return exchange_rows(images, order), order
 
 
 def _unshuffled(rows: Tensor, order: Tensor) -> Tensor:
     """Rows computed in ``order`` back to the processes that their images came from."""
-    return gather_rows(rows)[_share(torch.argsort(order))]
-
-
-def _share(order: Tensor) -> Tensor:
-    return order.view(get_world_size(), -1)[get_rank()]
+    return exchange_rows(rows, torch.argsort(order))

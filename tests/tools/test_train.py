@@ -182,7 +182,7 @@ BAD = {
         {'model.branches.image.neck.type': 'viewplug.MLPNek'},
         'viewplug.MLPNeck',
     ),
-    'amp on a cpu': (dict(data_root='IMAGES', amp='bf16'), {}, '--amp bf16'),
+    'amp on a cpu': (dict(data_root='IMAGES', amp='fp16'), {}, '--amp fp16'),
     'no such checkpoint': (dict(data_root='IMAGES', resume='gone.pth'), {}, 'gone.pth: no such checkpoint'),
     'no stages': (dict(data_root='IMAGES', stages=True), {}, 'stage1_config'),
 }

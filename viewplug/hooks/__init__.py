@@ -10,6 +10,7 @@ from .health import RepresentationHealthHook
 from .knn import KNNHook
 from .localization import LocalizationHook
 from .preflight import PreflightHook
+from .step_speed import StepSpeedHook
 
 __all__ = [
     'CarryOverHook',
@@ -21,5 +22,6 @@ __all__ = [
     'LocalizationHook',
     'PreflightHook',
     'RepresentationHealthHook',
+    'StepSpeedHook',
     'ViewGalleryHook',
 ]
