@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from viewplug.crop_sampling import sample_crop
 from viewplug.ops.heatmap_boxes import normalise_heatmaps, upsample_heatmaps
+from viewplug.visualization.sheet import lay_out, outline
 
 if TYPE_CHECKING:
     from viewplug.transforms import ContrastiveCrop
 
-TITLE_HEIGHT = 14
-GAP = 4
 MIN_HEIGHT = 96
 BOX_COLOUR = (255, 220, 0)
 CROP_COLOURS = ((80, 200, 255), (120, 255, 120), (255, 120, 200), (255, 160, 60))
@@ -51,24 +50,19 @@ def draw_boxes(
     shown = F.interpolate(pixels, size=size, mode='nearest')
     heat = upsample_heatmaps(normalise_heatmaps(heatmaps.cpu())[0], size)
     titles = ['image, box, crops', 'heat map', *(f'crop {k + 1}' for k in range(num_crops))]
-    cell = size[1] + GAP, size[0] + GAP
-    sheet = Image.new('RGB', (GAP + cell[0] * len(titles), TITLE_HEIGHT + GAP + cell[1] * number), 'white')
-    pen = ImageDraw.Draw(sheet)
-    for column, title in enumerate(titles):
-        pen.text((GAP + column * cell[0], 1), title, fill='black')
+    rows = []
     for row in range(number):
         found = [_sample(crop, height, width, boxes[row].cpu()) for _ in range(num_crops)]
         outlined = to_pil_image(shown[row])
         for k, (top, left, crop_height, crop_width) in enumerate(found):
             corners = [left, top, left + crop_width, top + crop_height]
-            _outline(outlined, [scale * corner for corner in corners], CROP_COLOURS[k % len(CROP_COLOURS)])
-        _outline(outlined, (boxes[row].cpu() * torch.tensor([size[1], size[0]] * 2)).tolist(), BOX_COLOUR, dash=6)
+            outline(outlined, [scale * corner for corner in corners], CROP_COLOURS[k % len(CROP_COLOURS)])
+        outline(outlined, (boxes[row].cpu() * torch.tensor([size[1], size[0]] * 2)).tolist(), BOX_COLOUR, dash=6)
         views = [pixels[row, :, top : top + h, left : left + w] for top, left, h, w in found]
         views = [F.interpolate(view[None], size=size, mode='bilinear')[0] for view in views]
         cells = [outlined, to_pil_image(_overlay(shown[row], heat[row])), *(to_pil_image(view) for view in views)]
-        for column, picture in enumerate(cells):
-            sheet.paste(picture, (GAP + column * cell[0], TITLE_HEIGHT + GAP + row * cell[1]))
-    return sheet
+        rows.append(cells)
+    return lay_out(titles, rows)
 
 
 def _sample(crop: ContrastiveCrop, height: int, width: int, box: Tensor) -> tuple[int, int, int, int]:
@@ -89,18 +83,3 @@ def _overlay(image: Tensor, heat: Tensor) -> Tensor:
     stops = heat * 4
     colour = torch.stack([(1.5 - (stops - peak).abs()).clamp(0, 1) for peak in (3, 2, 1)])
     return 0.5 * image.mean(dim=0, keepdim=True) + 0.5 * colour
-
-
-def _outline(picture: Image.Image, corners: list[float], colour: tuple[int, int, int], dash: int | None = None) -> None:
-    x0, y0, x1, y1 = (round(corner) for corner in corners)
-    x1, y1 = max(x1 - 1, x0), max(y1 - 1, y0)
-    pen = ImageDraw.Draw(picture)
-    if dash is None:
-        pen.rectangle([x0, y0, x1, y1], outline=colour)
-        return
-    for start in range(x0, x1 + 1, 2 * dash):
-        for y in (y0, y1):
-            pen.line([start, y, min(start + dash - 1, x1), y], fill=colour, width=1)
-    for start in range(y0, y1 + 1, 2 * dash):
-        for x in (x0, x1):
-            pen.line([x, start, x, min(start + dash - 1, y1)], fill=colour, width=1)
