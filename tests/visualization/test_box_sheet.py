@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from viewplug.transforms.contrastive_crop import ContrastiveCrop
-from viewplug.visualization.box_sheet import BOX_COLOUR, CROP_COLOURS, GAP, MIN_HEIGHT, TITLE_HEIGHT, draw_boxes
+from viewplug.visualization.box_sheet import BOX_COLOUR, CROP_COLOURS, MIN_HEIGHT, draw_boxes
+from viewplug.visualization.sheet import GAP, TITLE_HEIGHT
 
 SIZE = 100
 

@@ -13,7 +13,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from viewplug.heads.region_windows import WindowGrid, boxes_of_grid
 from viewplug.views import ViewGeometry
-from viewplug.visualization.sheet import TITLE_HEIGHT, Colour, lay_out, outline
+from viewplug.visualization.sheet import TITLE_HEIGHT, lay_out, outline
 
 MIN_SIZE = 192
 FRAME = 3
@@ -104,8 +104,7 @@ def _whole(image: Tensor, boxes: Tensor, side: int) -> Image.Image:
     factor = min(side / picture.height, 1.5 * side / picture.width)
     size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
     picture = picture.resize(size, Image.Resampling.BILINEAR)
-    colours: tuple[Colour, ...] = VIEW_COLOURS
-    for box, colour in zip(boxes.tolist(), colours, strict=False):
+    for box, colour in zip(boxes.tolist(), VIEW_COLOURS, strict=False):
         outline(picture, [corner * length for corner, length in zip(box, size * 2, strict=True)], colour, width=FRAME)
     return picture
 
