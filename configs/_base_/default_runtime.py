@@ -25,7 +25,6 @@ env_cfg = dict(
 vis_backends = [dict(type='LocalVisBackend')]  # add dict(type='TensorboardVisBackend') or 'WandbVisBackend'
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 log_processor = dict(window_size=50)
-speed = dict(channels_last='auto', compile_backbone='auto', fused_optimizer='auto')  # on where measured to gain
 log_level = 'INFO'
 load_from = None
 resume = False

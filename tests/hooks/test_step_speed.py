@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from toys import ToyBackbone, hcl_branch, mlp_branch, toy_resnet, toy_siamese, toy_views
 
 from viewplug.hooks import StepSpeedHook, step_speed
-from viewplug.hooks.step_speed import StepForward, backbones, check_fusable, fuse
+from viewplug.hooks.step_speed import StepForward, backbones, check_channels_last, check_fusable, fuse
 
 BACKEND = dict(backend='aot_eager')  # traces forward and backward as inductor does, without its compiler
 SWITCHES = {
@@ -30,7 +30,7 @@ SWITCHES = {
 }
 SGD = dict(type='SGD', lr=0.03, momentum=0.9, weight_decay=1e-2)
 # Without its last stages, whose batch norm over a few numbers would blow rounding up.
-NETWORK = dict(toy_resnet(), num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
+NETWORK = dict(toy_resnet(), base_channels=16, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
 numbers = itertools.count()
 
 
@@ -90,7 +90,7 @@ def moco(**target):
 def stock(kind):
     """mmpretrain's own model, on the toy backbone."""
     loss = dict(type='mmpretrain.CrossEntropyLoss')
-    neck = dict(in_channels=16, hid_channels=16, out_channels=16)
+    neck = dict(in_channels=32, hid_channels=16, out_channels=16)
     parts = dict(
         MoCo=dict(
             neck=dict(type='mmpretrain.MoCoV2Neck', **neck),
@@ -515,7 +515,7 @@ def test_hcl_which_reads_maps_of_every_stage_takes_the_same_steps(tmp_path):
     records = Record(), Record()
     for record, switches in zip(records, (None, SWITCHES['channels_last']), strict=True):
         model = moco()
-        model['backbone'] = dict(toy_resnet())
+        model['backbone'] = dict(toy_resnet(), base_channels=16)
         model['branches'] = dict(image=hcl_branch(input_size=32))
         trained(tmp_path / str(switches), switches, record, model, epochs=1, batch_size=6)
     assert records[1].losses == pytest.approx(records[0].losses, abs=1e-3)
@@ -617,3 +617,10 @@ def test_wrong_arguments_of_torch_compile_are_refused_in_its_words():
     hook = StepSpeedHook(compile_backbone=dict(bakend='inductor'))
     with pytest.raises(ValueError, match='compile_backbone=.*bakend'):
         hook.before_train(stand_in(toy_siamese(), OptimWrapperDict()))
+
+
+def test_channels_last_is_refused_where_torchs_cpu_kernels_crash():
+    narrow = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 1, stride=2))
+    with pytest.raises(ValueError, match='backbone.1 has 8 channels'):
+        check_channels_last(narrow)
+    check_channels_last(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 1), nn.Conv2d(16, 32, 1, stride=2)))

@@ -120,6 +120,7 @@ class StepSpeedHook(Hook):
             raise ValueError(f'StepSpeedHook (speed): {name}={value!r}, but {error}; set it to False') from error
 
     def _channels_last(self, value, model: nn.Module, optimizers: list[Optimizer]) -> None:
+        check_channels_last(backbones(model)[0])
         for forward in self._forwards_of(model):
             forward.channels_last = True
 
@@ -210,6 +211,19 @@ class StepForward:
         if not self._said:
             print_log(f'StepSpeedHook: compile_backbone, {type(self.network).__name__}: {sentence}', 'current', level)
         self._said = True
+
+
+def check_channels_last(network: nn.Module) -> None:
+    """
+    Raises:
+        ValueError: torch's CPU kernels would crash: the backward pass of a strided 1 x 1 convolution of fewer than 16
+            channels writes beyond its memory (seen with torch 2.11 at 96 pixels, an ordinary process dies of it).
+    """
+    for name, module in network.named_modules():
+        if not isinstance(module, nn.Conv2d) or module.weight.device.type != 'cpu':
+            continue
+        if module.kernel_size == (1, 1) and max(module.stride) > 1 and module.in_channels < 16:
+            raise ValueError(f"backbone.{name} has {module.in_channels} channels, torch's CPU kernels need 16 there")
 
 
 def check_fusable(optimizer: Optimizer) -> None:
