@@ -1,4 +1,4 @@
-"""Precise RoI Pooling without a kernel: exact on every device, in every direction of the gradient."""
+"""Precise RoI Pooling from matrix products: exact, differentiable in features and boxes, no kernel of its own."""
 
 from __future__ import annotations
 
