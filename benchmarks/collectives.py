@@ -265,7 +265,7 @@ def count_on_a_rank(rounds: int) -> list[dict]:
 def _meet() -> None:
     if get_world_size() > 1:
         distributed.barrier()
-        time.sleep(0.05)
+        time.sleep(0.05)  # packets of the barrier itself are still under way when it returns
         distributed.barrier()
 
 
