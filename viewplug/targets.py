@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 import torch
@@ -26,6 +26,22 @@ def encode(backbone: nn.Module, necks: Iterable[tuple[str, nn.Module]], images: 
     """One forward of the backbone, then every branch's neck: (N, 3, H, W) -> branch -> (N, D)."""
     features = backbone(images)
     return {name: unpacked(neck(features)) for name, neck in necks}
+
+
+def encode_views(
+    encode_images: Callable[[Tensor], dict[str, Tensor]], inputs: Sequence[Tensor], views: Sequence[int], joint: bool
+) -> Embeddings:
+    """``encode_images`` of each of ``views``, or, if ``joint``, of neighbouring ones of one size in one call."""
+    encoded: Embeddings = {}
+    for _, group in groupby(views, key=lambda view: inputs[view].shape if joint else view):
+        members = list(group)
+        if len(members) == 1:
+            encoded[members[0]] = encode_images(inputs[members[0]])
+            continue
+        together = encode_images(torch.cat([inputs[view] for view in members]))
+        apart = {name: embedding.chunk(len(members)) for name, embedding in together.items()}
+        encoded.update({view: {name: z[i] for name, z in apart.items()} for i, view in enumerate(members)})
+    return encoded
 
 
 def unpacked(output: Tensor | Sequence[Tensor]) -> Tensor:
@@ -164,15 +180,7 @@ class MomentumTarget(SharedTarget):
         if shuffle and get_world_size() == 1:
             shuffle = False
             self._warn_of_one_process()
-        encoded: Embeddings = {}
-        for group in self._groups(inputs, views):
-            if len(group) == 1:
-                encoded[group[0]] = self._encode(inputs[group[0]], shuffle)
-                continue
-            together = self._encode(torch.cat([inputs[view] for view in group]), shuffle)
-            apart = {name: embedding.chunk(len(group)) for name, embedding in together.items()}
-            encoded.update({view: {name: z[i] for name, z in apart.items()} for i, view in enumerate(group)})
-        return encoded
+        return encode_views(lambda images: self._encode(images, shuffle), inputs, views, self.joint_views)
 
     def _encode(self, images: Tensor, shuffle: bool) -> dict[str, Tensor]:
         if not shuffle:
@@ -180,12 +188,6 @@ class MomentumTarget(SharedTarget):
         images, order = _shuffled(images)
         found = encode(self.backbone, self.necks.items(), images)
         return {name: _unshuffled(embedding, order) for name, embedding in found.items()}
-
-    def _groups(self, inputs: Sequence[Tensor], views: Sequence[int]) -> list[list[int]]:
-        """Views that share a forward."""
-        if not self.joint_views:
-            return [[view] for view in views]
-        return [list(group) for _, group in groupby(views, key=lambda view: inputs[view].shape)]
 
     def _warn_of_one_process(self) -> None:
         if self._warned or not any(isinstance(module, _BatchNorm) for module in self.modules()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from itertools import groupby
 
 import torch
 from mmengine.model import BaseModel, BaseModule, ModuleDict
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from viewplug.backbones.layout import backbone_layout
 from viewplug.registry import MODELS
-from viewplug.targets import Embeddings, encode
+from viewplug.targets import encode, encode_views
 from viewplug.views import ViewGeometry
 
 PAIRS = {
@@ -122,7 +121,7 @@ class Siamese(BaseModel):
             geometry = ViewGeometry.from_samples(data_samples, inputs[0].device)
         if self.training:
             self.target.update(self)
-        online = self._encode_online(inputs)
+        online = encode_views(self.encode, inputs, self.online_views, self.joint_views)
         target = self.target.embeddings(self, inputs, self.target_views, online)
         losses = {}
         for name, branch in self.branches.items():
@@ -140,17 +139,6 @@ class Siamese(BaseModel):
                 target={view: z[name].detach() for view, z in target.items()},
             )
         return losses
-
-    def _encode_online(self, inputs: Sequence[Tensor]) -> Embeddings:
-        if not self.joint_views:
-            return {view: self.encode(inputs[view]) for view in self.online_views}
-        online = {}
-        for _, group in groupby(self.online_views, key=lambda view: inputs[view].shape):
-            views = list(group)
-            together = self.encode(torch.cat([inputs[view] for view in views]))
-            apart = {name: z.chunk(len(views)) for name, z in together.items()}
-            online.update({view: {name: z[i] for name, z in apart.items()} for i, view in enumerate(views)})
-        return online
 
     def _build_branch(self, name: str, cfg: dict) -> Branch:
         unknown = set(cfg) - {'neck', 'head', 'weight', 'pairs'}
