@@ -4,7 +4,8 @@
 
 configs/contrastive_crop/cifar10/{framework}_{rcrop,ccrop}.py as demos (ShapeScenes, a small network, 32-pixel views;
 one learning rate for all, untuned), then tools/linear_eval.py on each. Runs that are done are not repeated: their
-results lie in --work-dir, so several processes may share the cells by seed or framework.
+results lie in --work-dir, so several processes may share the cells by seed or framework, and rows of other seeds or
+frameworks that --out holds already, with the same setting, stay in its table.
 """
 
 import argparse
@@ -54,6 +55,7 @@ def pretrain(
     curve = [line['knn/top1_k20'] for line in curve if 'knn/top1_k20' in line]
     linear = json.loads((work_dir / 'linear_eval.json').read_text())['top1']
     row = dict(framework=framework, crop=crop, seed=seed, untrained=curve[0], knn=curve[-1], linear=linear)
+    row['amp'] = amp[-1] if amp else None
     result.write_text(json.dumps(row))
     return row
 
@@ -71,6 +73,13 @@ def ccrop_options(config: str, threshold: float, epochs: int) -> list[str]:
         f'custom_hooks.{place}.{key}={value}'
         for key, value in dict(start=every, interval=every, threshold=threshold).items()
     ]
+
+
+def earlier_rows(path: Path, setting: dict) -> dict[tuple[str, str, int], dict]:
+    kept = json.loads(path.read_text()) if path.exists() else dict(setting=setting, rows=[])
+    if kept['setting'] != setting:
+        raise SystemExit(f'{path} holds rows of another setting, {kept["setting"]}; give another --out')
+    return {(row['framework'], row['crop'], row['seed']): row for row in kept['rows']}
 
 
 def table(rows: list[dict]) -> str:
@@ -105,17 +114,21 @@ def main() -> None:
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/crop_frameworks')
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/crop_frameworks')
     args = parser.parse_args()
-    rows, amp = [], ['--amp', args.amp] if args.amp else []
+    amp = ['--amp', args.amp] if args.amp else []
+    setting = dict(epochs=args.epochs, threshold=args.threshold, linear=' '.join(LINEAR))
+    rows = earlier_rows(args.out.with_suffix('.json'), setting)
     for seed in args.seeds:
         for framework in args.frameworks:
             for crop in CROPS:
                 work_dir = args.work_dir.absolute() / f'{framework}_{crop}_{args.epochs}_{args.threshold}_{seed}'
-                rows.append(pretrain(framework, crop, seed, args.epochs, args.threshold, amp, work_dir))
-                setting = dict(epochs=args.epochs, threshold=args.threshold, amp=args.amp, linear=' '.join(LINEAR))
+                rows[framework, crop, seed] = pretrain(
+                    framework, crop, seed, args.epochs, args.threshold, amp, work_dir
+                )
+                kept = dict(setting=setting, rows=list(rows.values()))
                 args.out.parent.mkdir(parents=True, exist_ok=True)
-                args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
-                args.out.with_suffix('.md').write_text(table(rows) + '\n')
-    print(table(rows))
+                args.out.with_suffix('.json').write_text(json.dumps(kept, indent=1) + '\n')
+                args.out.with_suffix('.md').write_text(table(kept['rows']) + '\n')
+    print(table(list(rows.values())))
 
 
 if __name__ == '__main__':

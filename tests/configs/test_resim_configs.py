@@ -1,5 +1,6 @@
 """ReSim's configs have the paper's settings and build."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def test_settings_are_those_of_section_4_and_table_7(name):
     kind = 'viewplug.ClassSubset' if 'in100' in name else 'viewplug.ImageFolder'
     assert cfg.train_dataloader.dataset.type == cfg.knn_hook.val_dataloader.dataset.type == kind
     if 'in100' in name:
-        assert cfg.train_dataloader.dataset.num_classes == 100
+        classes = Path(cfg.train_dataloader.dataset.classes_file).read_text().split()
+        assert len(set(classes)) == 100 and all(re.fullmatch(r'n\d{8}', folder) for folder in classes)
     if not simsiam:
         assert cfg.model.branches.image.head.queue_len == (16384 if 'in100' in name else 65536)
         assert region.head.loss.temperature == cfg.model.branches.image.head.loss.temperature == 0.2
