@@ -1,6 +1,6 @@
 """Features of a whole data set from a frozen backbone, on one process or shared out over several."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -55,8 +55,9 @@ def pool(features: Tensor | Sequence) -> Tensor:
     """What a backbone gives -> (N, D), float32, unit length.
 
     Of a tuple (stages; ViT's patch tokens with the class token last) the last element counts. Maps (N, D, H, W) are
-    averaged over positions, tokens (N, L, D) over tokens, vectors (N, D) stay.
+    averaged over positions, tokens (N, L, D) over tokens, vectors (N, D) stay. Of a mapping ``cls`` counts.
     """
+    features = features['cls'] if isinstance(features, Mapping) else features
     while isinstance(features, tuple | list):
         features = features[-1]
     if features.ndim == 4:
