@@ -205,10 +205,10 @@ def keys_on_a_rank(images, batch_norm: bool, shuffle: bool):
     )
     torch.manual_seed(SHUFFLE_SEED + get_rank())  # ranks draw different permutations; rank 0's must hold
     mine = images.chunk(2)[get_rank()]
-    keys = model.target.embeddings(model, [mine, mine], [1], {})[1]['image']
+    keys = model.target.embeddings(model, [mine], [0], {})[0]['image']
     statistics = model.target.backbone.layers[1].running_mean.clone() if batch_norm else None
     model.eval()
-    return keys, statistics, model.target.embeddings(model, [mine, mine], [1], {})[1]['image']
+    return keys, statistics, model.target.embeddings(model, [mine], [0], {})[0]['image']
 
 
 def test_shuffled_keys_come_back_to_the_processes_of_their_images(tmp_path):

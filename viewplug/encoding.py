@@ -25,14 +25,19 @@ class Reads:
         entry: which entry of a mapping that a backbone returns (``cls``, ``patch``, ``query``). Other outputs are read
             as they come.
         masked: only the patches that are masked.
-        online_views, target_views: of which views, on either side.
+        online_views, target_views: of which views, on either side; None is all that this side sees.
     """
 
     neck: str
     entry: str = 'cls'
     masked: bool = False
-    online_views: tuple[int, ...] = ()
-    target_views: tuple[int, ...] = ()
+    online_views: tuple[int, ...] | None = None
+    target_views: tuple[int, ...] | None = None
+
+    def sees(self, side: str, view: int) -> bool:
+        """Whether it reads ``view`` on ``side`` ('online' or 'target')."""
+        views = getattr(self, f'{side}_views')
+        return views is None or view in views
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def requests_of(
     """
     masks, requests = extras.get('masks'), {}
     for view in views:
-        names = tuple(name for name, read in reads.items() if view in getattr(read, f'{side}_views'))
+        names = tuple(name for name, read in reads.items() if read.sees(side, view))
         asked, chosen = {}, None
         querying = [name for name in names if reads[name].entry == 'query']
         if querying and 'queries' in takes:

@@ -172,7 +172,7 @@ class Siamese(BaseModel):
             for key, value in self._compare(name, mine, theirs, geometry=geometry, **extras).items():
                 losses[f'{name}.{key}'] = value * branch.weight if 'loss' in key else value
             if self.training and hasattr(branch.head, 'update'):
-                branch.head.update([theirs[view] for view in self.reads[name].target_views])
+                branch.head.update([theirs[view] for view in self.target_views if view in theirs])
             self.latest[name] = dict(online=_watched(name, online), target=_watched(name, target))
         return losses
 
@@ -195,8 +195,8 @@ class Siamese(BaseModel):
             )
         views = {}
         for key in ('online_views', 'target_views'):
-            views[key] = tuple(cfg.get(key, getattr(self, key)))
-            if not set(views[key]) <= set(getattr(self, key)):
+            views[key] = tuple(cfg[key]) if key in cfg else None
+            if not set(views[key] or ()) <= set(getattr(self, key)):
                 raise ValueError(
                     f"model.branches.{name}.{key}={views[key]} is no part of the model's {key}={getattr(self, key)}"
                 )
@@ -249,7 +249,9 @@ class Siamese(BaseModel):
         if branch.pairs not in PAIRS:
             raise ValueError(f'model.branches.{name}.pairs must be one of {", ".join(PAIRS)}, got {branch.pairs!r}')
         admits = PAIRS[branch.pairs]
-        online_views, target_views = self.reads[name].online_views, self.reads[name].target_views
+        reads = self.reads[name]
+        online_views = tuple(view for view in self.online_views if reads.sees('online', view))
+        target_views = tuple(view for view in self.target_views if reads.sees('target', view))
         pairs = [(o, t) for t in target_views for o in online_views if admits(o, t)]
         if not pairs:
             raise ValueError(

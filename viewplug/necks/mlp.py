@@ -63,8 +63,8 @@ class MLPNeck(BaseModule):
         widths = [in_channels] + [hidden_channels] * (num_layers - 1)
         layers: list[nn.Module] = []
         for before, after in zip(widths, widths[1:], strict=False):
-            layers += [nn.Linear(before, after, bias), *_norm(norm_cfg, after), nn.ReLU(inplace=True)]
-        layers += [nn.Linear(widths[-1], out_channels, last_bias), *_norm(last_norm_cfg, out_channels)]
+            layers += [nn.Linear(before, after, bias), *norm_layers(norm_cfg, after), nn.ReLU(inplace=True)]
+        layers += [nn.Linear(widths[-1], out_channels, last_bias), *norm_layers(last_norm_cfg, out_channels)]
         self.mlp = nn.Sequential(*layers)
         self.out_channels = out_channels
         self.normalize = normalize
@@ -72,7 +72,8 @@ class MLPNeck(BaseModule):
     def forward(self, features: Tensor | Sequence[Tensor]) -> tuple[Tensor]:
         """
         Args:
-            features: the backbone's maps (N, C, H, W), of which the last is used, or one (N, C) vector.
+            features: the backbone's maps (N, C, H, W), of which the last is used; one (N, C) vector; or tokens
+                (N, L, C), each of which is a row of its own: N is N L then.
 
         Returns:
             A 1-tuple, as mmpretrain's necks: the (N, out_channels) embedding.
@@ -81,7 +82,7 @@ class MLPNeck(BaseModule):
         return (F.normalize(at_least_float32(embedding), dim=1) if self.normalize else embedding,)
 
 
-def _norm(cfg: dict | None, channels: int) -> list[nn.Module]:
+def norm_layers(cfg: dict | None, channels: int) -> list[nn.Module]:
     """Zero or one layer. mmcv's 'BN' is for maps, but here are vectors."""
     if not cfg:
         return []
@@ -89,6 +90,6 @@ def _norm(cfg: dict | None, channels: int) -> list[nn.Module]:
 
 
 def pooled(features: Tensor | Sequence[Tensor]) -> Tensor:
-    """The last of a backbone's outputs as one vector an image: (N, C, H, W) is averaged, (N, C) is taken as it is."""
+    """The last of a backbone's outputs as rows: (N, C, H, W) is averaged, (N, C) stays, tokens (N, L, C) become N L."""
     last = features if isinstance(features, Tensor) else features[-1]
-    return last.mean(dim=(2, 3)) if last.dim() == 4 else last
+    return last.mean(dim=(2, 3)) if last.dim() == 4 else last.flatten(0, -2)
