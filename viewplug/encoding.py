@@ -22,8 +22,8 @@ class Reads:
 
     Attributes:
         neck: the branch whose neck it goes through.
-        entry: which entry of a mapping that a backbone returns (``cls``, ``patch``, ``query``). Other outputs are read
-            as they come.
+        entry: which entry of a mapping that a backbone returns (``cls``, ``patch``, ``query``); tokens (N, L, D) are
+            N L rows for the neck. Other outputs are read as they come.
         masked: only the patches that are masked.
         online_views, target_views: of which views, on either side; None is all that this side sees.
     """
@@ -103,10 +103,7 @@ def encode(
     found = {}
     for name in request.branches:
         read = reads[name]
-        part = _entry(features, name, read)
-        if read.masked:
-            part = part[request.chosen]
-        neck = necks[read.neck]
+        part, neck = _entry(features, name, read, request.chosen), necks[read.neck]
         found[name] = unpacked(neck(part))
         if hasattr(neck, 'watched'):
             found[name + WATCHED] = neck.watched(part)
@@ -152,13 +149,16 @@ def _split(rows: Tensor, read: Reads, requests: Sequence[Request]) -> Sequence[T
     return rows.split([int(request.chosen.sum()) for request in requests])
 
 
-def _entry(features, name: str, read: Reads):
+def _entry(features, name: str, read: Reads, chosen: Tensor | None):
     if not isinstance(features, Mapping):
         return features
-    if features.get(read.entry) is None:
+    found = features.get(read.entry)
+    if found is None:
         given = ', '.join(key for key, value in features.items() if value is not None)
         raise ValueError(f'model.branches.{name}.reads={read.entry!r}, but the backbone gives {given}')
-    return features[read.entry]
+    if read.masked:
+        return found[chosen]
+    return found.flatten(0, 1) if found.dim() == 3 else found
 
 
 def _of_batch(extras: Mapping[str, object], key: str, branch: str, maker: str) -> Tensor:

@@ -91,6 +91,10 @@ def drifted(model):
     return model
 
 
+def flat(tokens: torch.Tensor) -> torch.Tensor:
+    return tokens.flatten(0, 1)
+
+
 def cross_entropy(head, online, target):
     targets = F.softmax((target.detach() - head.center) / 0.07, dim=-1)
     return -(targets * F.log_softmax(online / 0.1, dim=-1)).sum(dim=-1)
@@ -117,15 +121,17 @@ def test_all_three_losses_are_their_equations_on_every_pair_of_views(joint):
     ]
     torch.testing.assert_close(losses['cls.loss'], torch.stack(cls).mean())
     query = [
-        cross_entropy(heads['query'], project(student[o]['query'])[0], teach(teacher[1 - o]['query'])[0]).mean()
+        cross_entropy(
+            heads['query'], project(flat(student[o]['query']))[0], teach(flat(teacher[1 - o]['query']))[0]
+        ).mean()
         for o in GLOBALS
     ]
     torch.testing.assert_close(losses['query.loss'], torch.stack(query).mean())
     patch = []
     for v in GLOBALS:
-        rows = cross_entropy(heads['patch'], project(student[v]['patch'])[0], teach(teacher[v]['patch'])[0]).unflatten(
-            0, (-1, 4)
-        )
+        rows = cross_entropy(
+            heads['patch'], project(flat(student[v]['patch']))[0], teach(flat(teacher[v]['patch']))[0]
+        ).unflatten(0, (-1, 4))
         mask = masks[:, v].flatten(1)
         patch.append(((rows * mask).sum(1) / mask.sum(1).clamp(min=1)).mean())
     torch.testing.assert_close(losses['patch.loss'], torch.stack(patch).mean())
@@ -251,8 +257,9 @@ def test_queries_are_instances_of_their_own_in_contrastive_heads(kind):
     assert positive.shape == (12,)  # 4 images with 3 queries
     assert negatives.shape == (12, 24)  # the queue, or both views of all queries
     project = model.branches['image'].neck
-    online = project(model.backbone(data['inputs'][1], data['queries'])['query'])[0]
-    target = model.target.necks['image'](model.target.backbone(data['inputs'][0], data['queries'])['query'])[0]
+    online = project(flat(model.backbone(data['inputs'][1], data['queries'])['query']))[0]
+    keys = model.target.backbone(data['inputs'][0], data['queries'])['query']
+    target = model.target.necks['image'](flat(keys))[0]
     torch.testing.assert_close(positive, (online * target).sum(1))
     torch.testing.assert_close(online.norm(dim=1), torch.ones(12))
     total(losses).backward()

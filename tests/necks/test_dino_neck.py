@@ -22,13 +22,13 @@ def test_logits_are_those_of_the_papers_layers_written_out():
     torch.testing.assert_close(neck(x)[0], bottleneck @ F.normalize(prototypes, dim=1).t())
 
 
-def test_vectors_maps_and_tokens_are_read():
+def test_vectors_maps_and_the_cls_of_a_mapping_are_read():
     neck = small()
-    vectors, maps, tokens = torch.randn(3, 12), torch.randn(3, 12, 4, 4), torch.randn(3, 7, 12)
+    vectors, maps = torch.randn(3, 12), torch.randn(3, 12, 4, 4)
     torch.testing.assert_close(neck((torch.randn(3, 5, 8, 8), maps))[0], neck(maps.mean(dim=(2, 3)))[0])
     assert neck(vectors)[0].shape == (3, 40)
-    torch.testing.assert_close(neck(tokens)[0], neck(tokens.flatten(0, 1))[0])
-    assert neck.watched(tokens).shape == (21, 12)
+    torch.testing.assert_close(neck(dict(cls=vectors, patch=maps))[0], neck(vectors)[0])
+    assert neck.watched(maps).shape == (3, 12)
 
 
 def test_it_starts_as_dinos_with_small_weights_and_unit_gain():

@@ -56,7 +56,7 @@ class Siamese(BaseModel):
 
     - ``neck='other_branch'``: go through that branch's neck, of which there is one copy on each side.
     - ``reads``: which entry of a mapping (``viewplug.QueryViT`` returns ``cls``, ``patch`` and ``query``); default cls.
-      Tokens (N, L, D) go through our necks as N L rows.
+      Tokens (N, L, D) go through the neck as N L rows.
     - ``masked=True``: read the masked patches only, on both sides (iBOT; with ``pairs='same'``).
     - ``online_views``, ``target_views``: a part of the model's, e.g. the global views for patches and queries.
 

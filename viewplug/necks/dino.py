@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
-from viewplug.necks.mlp import norm_layers, pooled
+from viewplug.backbones.pooling import Features, pooled
+from viewplug.necks.mlp import norm_layers
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
 
@@ -68,17 +69,17 @@ class DINONeck(BaseModule):
         gain.requires_grad_(not norm_last_layer)
         self.out_channels = out_channels
 
-    def forward(self, features: Tensor | Sequence[Tensor]) -> tuple[Tensor]:
+    def forward(self, features: Features) -> tuple[Tensor]:
         """
         Args:
-            features: vectors (N, C); tokens (N, L, C), each a row of its own; or maps, of which the last is averaged.
+            features: what a backbone gives; :func:`viewplug.backbones.pooled` says what of it counts.
 
         Returns:
-            A 1-tuple: (rows, out_channels) logits.
+            A 1-tuple: (N, out_channels) logits.
         """
         bottleneck = self.mlp(pooled(features))
         return (self.last_layer(F.normalize(at_least_float32(bottleneck), dim=1)),)
 
-    def watched(self, features: Tensor | Sequence[Tensor]) -> Tensor:
-        """What hooks should look at in place of the logits: the vectors read, (rows, C)."""
+    def watched(self, features: Features) -> Tensor:
+        """What hooks should look at in place of the logits: the vectors read, (N, C)."""
         return pooled(features).detach()
