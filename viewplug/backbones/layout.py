@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -11,11 +13,13 @@ def backbone_layout(backbone: nn.Module, image_size: int = 128) -> tuple[tuple[i
     """Run one blank image through ``backbone`` (evaluation mode, nothing is changed in it).
 
     Args:
-        backbone: any module from (N, 3, H, W) to a map, a vector or a sequence of them: mmpretrain's, timm's, ours.
+        backbone: any module from (N, 3, H, W) to a map, tokens, a vector or a sequence of them, or to a mapping, of
+            which ``cls`` counts: mmpretrain's, timm's, ours.
         image_size: side of the blank image in pixels.
 
     Returns:
-        Channels and strides (pixels; None for an (N, C) vector) of its outputs, in the order it gives them.
+        Channels and strides (pixels; None for a vector (N, C) or tokens (N, L, C)) of its outputs, in the order it
+        gives them.
     """
     modes = {module: module.training for module in backbone.modules()}
     first = next(backbone.parameters())
@@ -25,7 +29,8 @@ def backbone_layout(backbone: nn.Module, image_size: int = 128) -> tuple[tuple[i
     finally:
         for module, mode in modes.items():
             module.training = mode
+    outputs = outputs['cls'] if isinstance(outputs, Mapping) else outputs
     outputs = [outputs] if isinstance(outputs, Tensor) else outputs
-    channels = tuple(output.shape[1] for output in outputs)
+    channels = tuple(output.shape[-1 if output.dim() == 3 else 1] for output in outputs)
     strides = tuple(round(image_size / output.shape[-1]) if output.dim() == 4 else None for output in outputs)
     return channels, strides
