@@ -21,8 +21,8 @@ BACKBONE = dict(
     dilations=(1, 1, 1),
     out_indices=(0, 1, 2),
 )
-# Of ViTs: in patches of 4 pixels, 64 of a view.
-PATCH = 4
+# Of ViTs: 16 patches of a view.
+PATCH = 8
 VIT_SIZE = dict(img_size=VIEW_SIZE, patch_size=PATCH)
 VITS = {
     'viewplug.QueryViT': dict(
@@ -50,7 +50,7 @@ TOO_STRONG = ('GaussianBlur',)  # at 32 pixels blur leaves nothing to see
 
 
 def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
-    """Swap in ShapeScenes, a small ResNet or ViT and a schedule of minutes; branches, target, augmentation and hooks stay.
+    """Swap in ShapeScenes, a small network and a schedule of minutes; branches, target, augmentation and hooks stay.
 
     Raises:
         ValueError: ``cfg`` does not train a ``viewplug.Siamese``.

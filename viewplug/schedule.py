@@ -9,8 +9,8 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     """Make an epoch-based config ``epochs`` long, and its schedulers with it.
 
     Every scheduler's ``begin``, ``end``, ``T_max`` and ``milestones`` are scaled by new over old length; one that
-    shrinks to no epoch is left out. LocalizationHook's ``start`` and ``interval`` go along, and the ``warmup_epochs`` of
-    the model's heads (DistillHead's temperature); other hooks' intervals stay.
+    shrinks to no epoch is left out. LocalizationHook's ``start`` and ``interval`` go along, and the ``warmup_epochs``
+    of the model's heads (DistillHead's temperature); other hooks' intervals stay.
 
     Raises:
         ValueError: ``epochs`` is below 1, or the config does not count epochs.

@@ -1,5 +1,5 @@
-# iBOT on ViT-S/16 (arXiv:2111.07832): DINO with 8,192 prototypes, and the masked patches of the global views compared with
-# the same patches seen by the target, through the same projection, with a centre of their own.
+# iBOT on ViT-S/16 (arXiv:2111.07832): DINO with 8,192 prototypes, and the masked patches of the global views compared
+# with the same patches seen by the target, through the same projection, with a centre of their own.
 _base_ = './dino_vit_small.py'
 
 model = dict(

@@ -1,6 +1,6 @@
-# ADCLR's query branch for DINO or iBOT: query patches in both global views, crossed, through the projection of the class
-# token. What the public text leaves open is OUR CHOICE (docs/adclr.md): ten queries, crops of 0.05 to 0.25 of the image,
-# the same ones with both views, weight 1.0 on the mean over queries, a centre of their own.
+# ADCLR's query branch for DINO or iBOT: query patches in both global views, crossed, through the projection of the
+# class token. What the public text leaves open is OUR CHOICE (docs/adclr.md): ten queries, crops of 0.05 to 0.25 of the
+# image, the same ones with both views, weight 1.0 on the mean over queries, a centre of their own.
 query_branch = dict(
     neck='cls',
     head=dict(
