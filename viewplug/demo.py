@@ -26,10 +26,10 @@ PATCH = 8
 VIT_SIZE = dict(img_size=VIEW_SIZE, patch_size=PATCH)
 VITS = {
     'viewplug.QueryViT': dict(
-        model_name='vit_tiny_patch16_224', embed_dim=96, depth=4, num_heads=3, drop_path_rate=0.0, **VIT_SIZE
+        model_name='vit_tiny_patch16_224', embed_dim=64, depth=4, num_heads=2, drop_path_rate=0.0, **VIT_SIZE
     ),
     'mmpretrain.VisionTransformer': dict(
-        arch=dict(embed_dims=96, num_layers=4, num_heads=3, feedforward_channels=384), drop_path_rate=0.0, **VIT_SIZE
+        arch=dict(embed_dims=64, num_layers=4, num_heads=2, feedforward_channels=256), drop_path_rate=0.0, **VIT_SIZE
     ),
 }
 PROTOTYPES = 256

@@ -107,6 +107,18 @@ class QueryViT(VisionTransformer):
     def no_weight_decay(self) -> set[str]:
         return super().no_weight_decay() | {'mask_token'}
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter and number of depths, for mmpretrain's layer-wise learning rates.
+
+        0 is the embedding, then come the blocks, and last what stands behind them, a classifier's head too.
+        """
+        number = len(self.blocks) + 2
+        name = param_name.removeprefix(prefix)
+        if param_name.startswith(prefix) and name.startswith('blocks.'):
+            return int(name.split('.')[1]) + 1, number
+        embeds = ('cls_token', 'pos_embed', 'patch_embed', 'mask_token', 'reg_token', 'norm_pre')
+        return (0 if param_name.startswith(prefix) and name.startswith(embeds) else number - 1), number
+
     def forward(self, images: Tensor, queries: Tensor | None = None, masks: Tensor | None = None):
         """
         Args:

@@ -59,7 +59,7 @@ def linear_config(
             :func:`viewplug.evaluation.linear_data.labelled_datasets`) are taken.
         checkpoint: of the run.
         protocol: ``batch_size`` (of all processes together), ``optim_wrapper``, ``param_scheduler`` and ``train_cfg``,
-            as configs/_base_/linear_*.py have them.
+            as configs/_base_/linear_*.py have them; ``backbone``, if there, changes the pre-trained one's arguments.
         prefix: where the backbone is in the checkpoint; ``'target.backbone.'`` is the momentum copy.
         augment: train on random crops and flips, as the paper does, or on whole images.
         epochs: in place of the protocol's; the schedule is scaled.
@@ -74,12 +74,12 @@ def linear_config(
     scope = pretraining.get('default_scope') or 'mmpretrain'
     with DefaultScope.overwrite_default_scope(scope):  # for names without a prefix
         classes = _number_of_classes(train_set)
-        channels, is_map = _last_output(pretraining.model.backbone, size)
+        backbone = _plain(pretraining.model.backbone, protocol.get('backbone', {}))
+        channels, is_map = _last_output(backbone, size)
     if augment:
         train_set = training_pipeline(train_set, size)
     if protocol.batch_size % world_size:
         raise ValueError(f'batch_size={protocol.batch_size} cannot be shared by {world_size} processes')
-    backbone = copy.deepcopy(pretraining.model.backbone)
     backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint, prefix=prefix)
     seen = pretraining.get('data_preprocessor') or pretraining.model.get('data_preprocessor') or {}
     topk = (1, 5) if classes > 5 else (1,)
@@ -182,6 +182,12 @@ def _loader(dataset: dict, protocol: Config, world_size: int, shuffle: bool) -> 
         collate_fn=dict(type='default_collate'),
         dataset=dataset,
     )
+
+
+def _plain(backbone: dict, changes: dict) -> dict:
+    """The backbone as a classifier reads it: of a mapping the class token."""
+    mapping = dict(out='cls') if str(backbone['type']).endswith('QueryViT') else {}
+    return Config({**copy.deepcopy(backbone), **mapping, **changes})._cfg_dict
 
 
 def _number_of_classes(dataset: dict) -> int:
