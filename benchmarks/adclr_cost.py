@@ -2,11 +2,11 @@
 
     python benchmarks/adclr_cost.py [--queries 10 --batch 4 --rounds 12 --threads 2 --device cpu]
 
-configs/adclr/dino_vit_small_in1k.py and adclr_vit_small_in1k.py: ViT-S/16, two global views of 224 and eight local ones
-of 96 pixels, 65,536 prototypes. A step is online and target forward, loss, backward, AdamW, centre and momentum update
-on random views. The two are interleaved (A B A B ...), so that what else the machine does falls on both; the ratio is the
-median over rounds of ADCLR's time over DINO's of the same round. MACs are counted of the same step, attention by its
-plain products.
+configs/adclr/dino_vit_small_in1k.py and adclr_vit_small_in1k.py: ViT-S/16, two global views of 224 and eight local
+ones of 96 pixels, 65,536 prototypes. A step is online and target forward, loss, backward, AdamW, centre and momentum
+update on random views. The two are interleaved (A B A B ...), so that what else the machine does falls on both; the
+ratio is the median over rounds of ADCLR's time over DINO's of the same round. MACs are counted of the same step,
+attention by its plain products.
 """
 
 import argparse

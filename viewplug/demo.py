@@ -42,7 +42,9 @@ LEARNING_RATE = 0.06
 # A queue of two batches: in a run this short the target moves so fast that older keys are told from new ones by age.
 QUEUE_LEN = 128
 MOMENTUM = 0.98
-ADAMW_LEARNING_RATE = 1e-3
+ADAMW_LEARNING_RATE = 2e-3
+# Short runs of DINO need batch norm in the projection and a sharp target: without, 100 steps end in one prototype.
+TEACHER_TEMPERATURE = 0.04
 EPOCHS = 24
 STAGE1_SHARE = 2  # the stage before has half of this
 CROPS = ('RandomResizedCrop', 'ContrastiveCrop')
@@ -60,12 +62,17 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     cfg = cfg.copy()
     kind = cfg.model.backbone.type
     cfg.model.backbone = {**cfg.model.backbone, **VITS[kind]} if kind in VITS else BACKBONE
+    masked = any(branch.get('masked') for branch in cfg.model.branches.values())
     for branch in cfg.model.branches.values():
         if not isinstance(branch.neck, str):
             branch.neck = _small_neck(branch.neck)
+            if branch.neck.type == 'viewplug.DINONeck' and not masked:
+                branch.neck.norm_cfg = dict(type='BN')  # which needs rows, and a batch may have no masked patch
             if branch.neck.type == 'viewplug.RegionNeck':
                 branch.head.update(_small_windows(len(branch.neck.stages)))
         branch.head.pop('feat_dim', None)  # read off the neck
+        if 'teacher_temperature' in branch.head:
+            branch.head.teacher_temperature = TEACHER_TEMPERATURE
         if 'queue_len' in branch.head:
             branch.head.queue_len = QUEUE_LEN * (_num_queries(cfg) if branch.get('reads') == 'query' else 1)
     if cfg.model.target.type == 'viewplug.MomentumTarget':
