@@ -15,7 +15,7 @@ def backbone_layout(backbone: nn.Module, image_size: int = 128) -> tuple[tuple[i
     Args:
         backbone: any module from (N, 3, H, W) to a map, tokens, a vector or a sequence of them, or to a mapping, of
             which ``cls`` counts: mmpretrain's, timm's, ours.
-        image_size: side of the blank image in pixels.
+        image_size: side of the blank image in pixels; timm's ViTs name their own, and some take no other.
 
     Returns:
         Channels and strides (pixels; None for a vector (N, C) or tokens (N, L, C)) of its outputs, in the order it
@@ -25,12 +25,19 @@ def backbone_layout(backbone: nn.Module, image_size: int = 128) -> tuple[tuple[i
     first = next(backbone.parameters())
     try:
         backbone.eval()  # not chained: mmpretrain's backbones return None here
-        outputs = backbone(first.new_zeros(1, 3, image_size, image_size))
+        height, width = _own_image_size(backbone) or (image_size, image_size)
+        outputs = backbone(first.new_zeros(1, 3, height, width))
     finally:
         for module, mode in modes.items():
             module.training = mode
     outputs = outputs['cls'] if isinstance(outputs, Mapping) else outputs
     outputs = [outputs] if isinstance(outputs, Tensor) else outputs
     channels = tuple(output.shape[-1 if output.dim() == 3 else 1] for output in outputs)
-    strides = tuple(round(image_size / output.shape[-1]) if output.dim() == 4 else None for output in outputs)
+    strides = tuple(round(width / output.shape[-1]) if output.dim() == 4 else None for output in outputs)
     return channels, strides
+
+
+def _own_image_size(backbone: nn.Module) -> tuple[int, int] | None:
+    """Height and width that a ViT of timm, in mmpretrain's TIMMBackbone or ours, was built for."""
+    patch_embed = getattr(getattr(backbone, 'timm_model', backbone), 'patch_embed', None)
+    return getattr(patch_embed, 'img_size', None)

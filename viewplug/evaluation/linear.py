@@ -59,7 +59,9 @@ def linear_config(
             :func:`viewplug.evaluation.linear_data.labelled_datasets`) are taken.
         checkpoint: of the run.
         protocol: ``batch_size`` (of all processes together), ``optim_wrapper``, ``param_scheduler`` and ``train_cfg``,
-            as configs/_base_/linear_*.py have them; ``backbone``, if there, changes the pre-trained one's arguments.
+            as configs/_base_/linear_*.py have them; and ``backbone``, arguments in which the probed backbone differs
+            from the trained one. A ``viewplug.QueryViT`` gives its class token, ``out='cls'``, unless told otherwise
+            there.
         prefix: where the backbone is in the checkpoint; ``'target.backbone.'`` is the momentum copy.
         augment: train on random crops and flips, as the paper does, or on whole images.
         epochs: in place of the protocol's; the schedule is scaled.
@@ -72,9 +74,9 @@ def linear_config(
     train_set, val_set = labelled_datasets(pretraining)
     size = single_view_size(pretraining)
     scope = pretraining.get('default_scope') or 'mmpretrain'
+    backbone = _probed(pretraining.model.backbone, protocol.get('backbone', {}))
     with DefaultScope.overwrite_default_scope(scope):  # for names without a prefix
         classes = _number_of_classes(train_set)
-        backbone = _plain(pretraining.model.backbone, protocol.get('backbone', {}))
         channels, is_map = _last_output(backbone, size)
     if augment:
         train_set = training_pipeline(train_set, size)
@@ -184,12 +186,6 @@ def _loader(dataset: dict, protocol: Config, world_size: int, shuffle: bool) -> 
     )
 
 
-def _plain(backbone: dict, changes: dict) -> dict:
-    """The backbone as a classifier reads it: of a mapping the class token."""
-    mapping = dict(out='cls') if str(backbone['type']).endswith('QueryViT') else {}
-    return Config({**copy.deepcopy(backbone), **mapping, **changes})._cfg_dict
-
-
 def _number_of_classes(dataset: dict) -> int:
     """Named by the data set, or else counted."""
     leaf = leaf_datasets(DATASETS.build(dict(dataset, lazy_init=True)))[0]
@@ -200,6 +196,15 @@ def _number_of_classes(dataset: dict) -> int:
     if number < 2:
         raise ValueError(f'a classifier needs at least two classes, but the labelled data ({leaf}) have {number}')
     return number
+
+
+def _probed(backbone: dict, changes: dict) -> dict:
+    """The backbone of the run, as a classifier reads it."""
+    backbone = copy.deepcopy(backbone)
+    if str(backbone.type).endswith('QueryViT'):
+        backbone.update(out='cls')
+    backbone.update(changes)
+    return backbone
 
 
 def _last_output(backbone: dict, size: int) -> tuple[int, bool]:
