@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.nn.utils import parametrize
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Makers = dict[str, Callable[[], Loss]]
@@ -146,7 +147,8 @@ def dino(dim: int, prototypes: int, device: str) -> Makers:
         head = DistillHead(feat_dim=prototypes, warmup_epochs=0).to(device)
 
         def loss(online: Tensor, target: Tensor) -> Tensor:
-            views = _in_views(online, lambda rows: online_neck(rows)[0])
+            with parametrize.cached():  # as Siamese
+                views = _in_views(online, lambda rows: online_neck(rows)[0])
             with torch.no_grad():
                 targets = target_neck(target)[0].chunk(GLOBALS)
             found = head.loss_of_pairs(dict(enumerate(views)), dict(enumerate(targets)), PAIRS)['loss']

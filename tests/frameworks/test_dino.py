@@ -176,6 +176,19 @@ def test_only_masked_patches_go_through_the_neck():
     assert rows == [int(data['masks'][:, v].sum()) for v in GLOBALS] * 2 and 0 < rows[0] < 16
 
 
+def test_the_prototypes_weight_norm_is_computed_once_a_step_on_each_side():
+    model = framework(adclr(ibot))
+    sides = model.branches['cls'].neck, model.target.necks['cls']
+    calls = []
+    for side, neck in enumerate(sides):
+        norm = neck.last_layer.parametrizations.weight[0]
+        norm.register_forward_hook(lambda *_, side=side: calls.append(side))
+    total(model.loss(**batch())).backward()
+    assert sorted(calls) == [0, 1]
+    total(model.loss(**batch())).backward()
+    assert sorted(calls) == [0, 0, 1, 1]  # and anew in the next step, whose weights are others
+
+
 def test_a_shared_neck_is_one_module_on_each_side():
     model = framework(adclr(ibot))
     names = {name.split('.')[2] for name in model.state_dict() if name.startswith('target.necks.')}

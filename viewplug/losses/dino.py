@@ -117,9 +117,11 @@ class _PrototypeCrossEntropy(torch.autograd.Function):
         total = torch.empty(len(online), dtype=target.dtype, device=online.device)
         losses = torch.empty_like(total)
         for part in _blocks(online):
-            scaled = online[part].to(target.dtype) / temperature
-            total[part] = torch.logsumexp(scaled, dim=1)
-            losses[part] = mass * total[part] - torch.linalg.vecdot(target[part], scaled)
+            rows = online[part].to(target.dtype)
+            highest = rows.amax(dim=1, keepdim=True)
+            exponentials = torch.sub(rows, highest).div_(temperature).exp_().sum(dim=1)
+            total[part] = highest.squeeze(1).div_(temperature).add_(exponentials.log_())
+            losses[part] = mass * total[part] - torch.linalg.vecdot(target[part], rows) / temperature
         ctx.temperature, ctx.mass = temperature, mass
         ctx.save_for_backward(online, target, total)
         return losses
@@ -130,13 +132,15 @@ class _PrototypeCrossEntropy(torch.autograd.Function):
         gradient = torch.empty_like(online)
         scale = (grad / ctx.temperature).unsqueeze(1)
         for part in _blocks(online):
-            softmax = (online[part].to(target.dtype) / ctx.temperature).sub_(total[part, None]).exp_()
-            gradient[part] = softmax.mul_(ctx.mass).sub_(target[part]).mul_(scale[part])
+            rows = online[part].to(target.dtype)
+            softmax = torch.add(-total[part, None], rows, alpha=1 / ctx.temperature).exp_()
+            softmax.mul_(ctx.mass * scale[part])
+            gradient[part] = softmax.addcmul_(target[part], scale[part], value=-1)
         return gradient, None, None, None
 
 
 def _blocks(matrix: Tensor) -> list[slice]:
     """Rows a few at a time, so that what is computed on the way stays small: in a core's cache on a CPU."""
-    elements = 1 << (19 if matrix.device.type == 'cpu' else 24)
+    elements = 1 << (17 if matrix.device.type == 'cpu' else 24)
     rows = max(1, elements // max(1, matrix.shape[1]))
     return [slice(start, start + rows) for start in range(0, len(matrix), rows)]
