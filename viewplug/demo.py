@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mmengine import Config
 from mmengine.logging import print_log
 
@@ -19,6 +21,19 @@ BACKBONE = dict(
     dilations=(1, 1, 1),
     out_indices=(0, 1, 2),
 )
+# Of ViTs: 16 patches of a view.
+PATCH = 8
+VIT_SIZE = dict(img_size=VIEW_SIZE, patch_size=PATCH)
+VITS = {
+    'viewplug.QueryViT': dict(
+        model_name='vit_tiny_patch16_224', embed_dim=64, depth=4, num_heads=2, drop_path_rate=0.0, **VIT_SIZE
+    ),
+    'mmpretrain.VisionTransformer': dict(
+        arch=dict(embed_dims=64, num_layers=4, num_heads=2, feedforward_channels=256), drop_path_rate=0.0, **VIT_SIZE
+    ),
+}
+PROTOTYPES = 256
+LOCAL_VIEWS = 4
 # One background and large objects: in minutes contrastive learning finds the objects only where nothing else differs.
 SCENES = dict(type='viewplug.ShapeScenes', image_size=48, object_scale=(0.35, 0.6), num_backgrounds=1)
 NUM_TRAIN, NUM_BANK, NUM_VAL = 4000, 2000, 1000
@@ -27,13 +42,17 @@ LEARNING_RATE = 0.06
 # A queue of two batches: in a run this short the target moves so fast that older keys are told from new ones by age.
 QUEUE_LEN = 128
 MOMENTUM = 0.98
+ADAMW_LEARNING_RATE = 2e-3
+# Short runs of DINO need batch norm in the projection and a sharp target: without, 100 steps end in one prototype.
+TEACHER_TEMPERATURE = 0.04
 EPOCHS = 24
 STAGE1_SHARE = 2  # the stage before has half of this
+CROPS = ('RandomResizedCrop', 'ContrastiveCrop')
 TOO_STRONG = ('GaussianBlur',)  # at 32 pixels blur leaves nothing to see
 
 
 def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
-    """Swap in ShapeScenes, a small ResNet and a schedule of minutes; branches, target, augmentation and hooks stay.
+    """Swap in ShapeScenes, a small network and a schedule of minutes; branches, target, augmentation and hooks stay.
 
     Raises:
         ValueError: ``cfg`` does not train a ``viewplug.Siamese``.
@@ -41,23 +60,34 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     if cfg.model.type != 'viewplug.Siamese':
         raise ValueError(f'--demo is for pre-training configs of viewplug.Siamese, got model.type={cfg.model.type!r}')
     cfg = cfg.copy()
-    cfg.model.backbone = BACKBONE
+    kind = cfg.model.backbone.type
+    cfg.model.backbone = {**cfg.model.backbone, **VITS[kind]} if kind in VITS else BACKBONE
+    masked = any(branch.get('masked') for branch in cfg.model.branches.values())
     for branch in cfg.model.branches.values():
-        branch.neck = _small_neck(branch.neck)
+        if not isinstance(branch.neck, str):
+            branch.neck = _small_neck(branch.neck)
+            if branch.neck.type == 'viewplug.DINONeck' and not masked:
+                branch.neck.norm_cfg = dict(type='BN')  # which needs rows, and a batch may have no masked patch
+            if branch.neck.type == 'viewplug.RegionNeck':
+                branch.head.update(_small_windows(len(branch.neck.stages)))
         branch.head.pop('feat_dim', None)  # read off the neck
-        if branch.neck.type == 'viewplug.RegionNeck':
-            branch.head.update(_small_windows(len(branch.neck.stages)))
+        if 'teacher_temperature' in branch.head:
+            branch.head.teacher_temperature = TEACHER_TEMPERATURE
         if 'queue_len' in branch.head:
-            branch.head.queue_len = QUEUE_LEN
+            branch.head.queue_len = QUEUE_LEN * (_num_queries(cfg) if branch.get('reads') == 'query' else 1)
     if cfg.model.target.type == 'viewplug.MomentumTarget':
         cfg.model.target.momentum = MOMENTUM
         if any('queue_len' in branch.head for branch in cfg.model.branches.values()):
             cfg.model.target.update(shuffle_bn=False, eman=True)  # one process; BYOL collapses with it
     cfg.train_dataloader = _small_loader(cfg.train_dataloader)
+    if len(cfg.model.get('online_views', ())) > 2:
+        cfg.model.online_views = tuple(range(sum(_multi_view(cfg.train_dataloader.dataset.pipeline).num_views)))
     cfg.in_memory = _can_be_made_in_batch(cfg.train_dataloader.dataset.pipeline)
     cfg.views = 'device' if cfg.in_memory else 'sample'
-    cfg.optim_wrapper.optimizer.lr = LEARNING_RATE
-    cfg.optim_wrapper.optimizer.weight_decay = 5e-4
+    if cfg.optim_wrapper.optimizer.type == 'AdamW':
+        cfg.optim_wrapper.optimizer.lr = ADAMW_LEARNING_RATE
+    else:
+        cfg.optim_wrapper.optimizer.update(lr=LEARNING_RATE, weight_decay=5e-4)
     cfg.load_from = None
     cfg.data_preprocessor.to_rgb = True  # scenes are BGR, as loaded images
     cfg.pop('auto_scale_lr', None)
@@ -72,6 +102,8 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
 
 def _small_neck(neck: dict) -> dict:
     neck = {key: value for key, value in neck.items() if key not in ('in_channels', 'in_strides', 'hidden_channels')}
+    if neck['type'] == 'viewplug.DINONeck':
+        neck.update(out_channels=PROTOTYPES, hidden_channels=PROTOTYPES, bottleneck_channels=64)
     if neck['type'] == 'viewplug.HCLNeck':
         neck.update(input_size=VIEW_SIZE, map_stride=4, fusion_stride=None, lateral_channels=32)
     if neck['type'] == 'viewplug.RegionNeck':
@@ -87,11 +119,18 @@ def _small_windows(levels: int) -> dict:
 
 
 def _small_loader(loader: dict) -> dict:
-    multi_view = next(step for step in loader.dataset.pipeline if step.type.endswith('MultiView'))
-    for views in multi_view.transforms:
-        for step in views:
-            if step.type.endswith(('RandomResizedCrop', 'ContrastiveCrop')):
-                step.scale = VIEW_SIZE
+    multi_view = _multi_view(loader.dataset.pipeline)
+    crops = [step for views in multi_view.transforms for step in views if step.type.endswith(CROPS)]
+    largest = max((crop.scale for crop in crops), default=VIEW_SIZE)
+    for crop in crops:
+        crop.scale = PATCH * math.ceil(VIEW_SIZE * crop.scale / largest / PATCH)
+    if not isinstance(multi_view.num_views, int):
+        multi_view.num_views = [min(number, LOCAL_VIEWS) for number in multi_view.num_views]
+    for step in loader.dataset.pipeline:
+        if step.type.endswith('QueryCrops'):
+            step.scale = PATCH
+        if step.type.endswith('BlockMasks'):
+            step.grid = VIEW_SIZE // PATCH
     multi_view.transforms = [
         [s for s in views if s.type.split('.')[-1] not in TOO_STRONG] for views in multi_view.transforms
     ]
@@ -106,8 +145,16 @@ def _small_loader(loader: dict) -> dict:
     )
 
 
+def _multi_view(pipeline: list) -> dict:
+    return next(step for step in pipeline if step['type'].endswith('MultiView'))
+
+
+def _num_queries(cfg: Config) -> int:
+    return next(step.num for step in cfg.train_dataloader.dataset.pipeline if step.type.endswith('QueryCrops'))
+
+
 def _can_be_made_in_batch(pipeline: list) -> bool:
-    multi_view = next(step for step in pipeline if step['type'].endswith('MultiView'))
+    multi_view = _multi_view(pipeline)
     try:
         return bool([View(views) for views in multi_view['transforms']])
     except ValueError as error:

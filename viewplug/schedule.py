@@ -9,8 +9,8 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     """Make an epoch-based config ``epochs`` long, and its schedulers with it.
 
     Every scheduler's ``begin``, ``end``, ``T_max`` and ``milestones`` are scaled by new over old length; one that
-    shrinks to no epoch is left out. LocalizationHook's ``start`` and ``interval`` go along; other
-    hooks' intervals stay.
+    shrinks to no epoch is left out. LocalizationHook's ``start`` and ``interval`` go along, and the ``warmup_epochs``
+    of the model's heads (DistillHead's temperature); other hooks' intervals stay.
 
     Raises:
         ValueError: ``epochs`` is below 1, or the config does not count epochs.
@@ -37,6 +37,9 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         if hook['type'] == 'viewplug.LocalizationHook' and hook.get('by_epoch', True):
             hook.start = round(hook.start * factor)
             hook.interval = max(1, round(hook.interval * factor))
+    for branch in cfg.get('model', {}).get('branches', {}).values():
+        if 'warmup_epochs' in branch.get('head', {}):
+            branch.head.warmup_epochs = round(branch.head.warmup_epochs * factor)
     if cfg.get('param_scheduler'):
         cfg.param_scheduler = [s for s in cfg.param_scheduler if not _vanished(s)]
 

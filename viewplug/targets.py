@@ -5,48 +5,18 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.dist import broadcast, get_world_size
 from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
+from viewplug.encoding import Embeddings, Request, encode, encode_views
 from viewplug.ops.gather import exchange_rows
 from viewplug.registry import MODELS
-
-Embeddings = dict[int, dict[str, Tensor]]
-"""View -> branch -> (N, D)."""
-
-
-def encode(backbone: nn.Module, necks: Iterable[tuple[str, nn.Module]], images: Tensor) -> dict[str, Tensor]:
-    """One forward of the backbone, then every branch's neck: (N, 3, H, W) -> branch -> (N, D)."""
-    features = backbone(images)
-    return {name: unpacked(neck(features)) for name, neck in necks}
-
-
-def encode_views(
-    encode_images: Callable[[Tensor], dict[str, Tensor]], inputs: Sequence[Tensor], views: Sequence[int], joint: bool
-) -> Embeddings:
-    """``encode_images`` of each of ``views``, or, if ``joint``, of neighbouring ones of one size in one call."""
-    encoded: Embeddings = {}
-    for _, group in groupby(views, key=lambda view: inputs[view].shape if joint else view):
-        members = list(group)
-        if len(members) == 1:
-            encoded[members[0]] = encode_images(inputs[members[0]])
-            continue
-        together = encode_images(torch.cat([inputs[view] for view in members]))
-        apart = {name: embedding.chunk(len(members)) for name, embedding in together.items()}
-        encoded.update({view: {name: z[i] for name, z in apart.items()} for i, view in enumerate(members)})
-    return encoded
-
-
-def unpacked(output: Tensor | Sequence[Tensor]) -> Tensor:
-    """OpenMMLab's necks return 1-tuples."""
-    return output[0] if isinstance(output, tuple | list) and len(output) == 1 else output
 
 
 class SharedTarget(BaseModule):
@@ -61,9 +31,21 @@ class SharedTarget(BaseModule):
     def update(self, model: nn.Module) -> None:
         """Follow the online ``model``, once before each training forward; nothing here."""
 
-    def embeddings(self, model: nn.Module, inputs: Sequence[Tensor], views: Sequence[int], online: Embeddings):
-        """Embeddings of ``views``; those that ``online`` has already are not computed again."""
-        return {view: online[view] if view in online else model.encode(inputs[view]) for view in views}
+    def embeddings(
+        self,
+        model: nn.Module,
+        inputs: Sequence[Tensor],
+        views: Sequence[int],
+        online: Embeddings,
+        extras: Mapping[str, object] | None = None,
+    ) -> Embeddings:
+        """Embeddings of ``views``; those that ``online`` has already, of images not masked, are not computed again."""
+        masked = {view for view, asked in model.requests('online', extras or {}).items() if 'masks' in asked.extras}
+        found = {}
+        for view, request in model.requests('target', extras or {}, views).items():
+            ready = view not in masked and set(request.branches) <= set(online.get(view, ()))
+            found[view] = online[view] if ready else model.encode_request(inputs[view], request)
+        return found
 
 
 MODELS.register_module(module=SharedTarget)
@@ -73,9 +55,9 @@ MODELS.register_module(module=SharedTarget)
 class StopGradTarget(SharedTarget):
     """The online network without gradient (SimSiam, arXiv:2011.10566, algorithm 1)."""
 
-    def embeddings(self, model: nn.Module, inputs: Sequence[Tensor], views: Sequence[int], online: Embeddings):
+    def embeddings(self, *args, **kwargs) -> Embeddings:
         with torch.no_grad():
-            found = super().embeddings(model, inputs, views, online)
+            found = super().embeddings(*args, **kwargs)
             return {view: {name: z.detach() for name, z in branches.items()} for view, branches in found.items()}
 
 
@@ -85,6 +67,9 @@ class MomentumTarget(SharedTarget):
 
     ``target = m * target + (1 - m) * online`` for every parameter, before each training forward. It starts equal to
     online, after weight initialisation and after any load that lacks it.
+
+    Whatever drops at random (dropout, drop path) does so in the online network only: modules of the target other than
+    norm layers are in evaluation mode.
 
     Batch norm: by default the target normalises with the statistics of its own batch, as the authors' MoCo does.
     A key then tells which batch it comes from, and the network can find it by that instead of by content. Shuffling
@@ -129,9 +114,16 @@ class MomentumTarget(SharedTarget):
         self._step = 0  # the same on the host: reading the buffer would wait for the GPU at every step
 
     def attach(self, model: nn.Module) -> None:
+        apart = [name for name, read in model.reads.items() if read.entry == 'query' or read.masked]
+        if self.shuffle_bn and apart:
+            raise ValueError(
+                f'model.target.shuffle_bn=True spreads images over processes, but model.branches.{apart[0]} reads '
+                'queries or masked patches, which would stay behind; a ViT has no batch norm: set shuffle_bn=False'
+            )
         self.backbone = copy.deepcopy(model.backbone)
-        self.necks = ModuleDict({name: copy.deepcopy(branch.neck) for name, branch in model.branches.items()})
+        self.necks = ModuleDict({name: copy.deepcopy(neck) for name, neck in model.necks.items()})
         self.requires_grad_(False)
+        self.train(self.training)
 
     def init_weights(self) -> None:
         """Nothing of its own to initialise: ``viewplug.Siamese`` copies the online weights afterwards."""
@@ -162,6 +154,10 @@ class MomentumTarget(SharedTarget):
 
     def train(self, mode: bool = True) -> MomentumTarget:
         super().train(mode and not self.eman)
+        for part in (self.backbone, self.necks):
+            for module in part.modules():
+                # _NormBase: batch and instance norm, SyncBN too; the rest that asks for the mode drops something.
+                module.training = module.training and isinstance(module, _NormBase)
         return self
 
     def momentum_at(self, step: int) -> float:
@@ -175,19 +171,28 @@ class MomentumTarget(SharedTarget):
         return self.end_momentum - (self.end_momentum - self.momentum) * remaining
 
     @torch.no_grad()
-    def embeddings(self, model: nn.Module, inputs: Sequence[Tensor], views: Sequence[int], online: Embeddings):
+    def embeddings(
+        self,
+        model: nn.Module,
+        inputs: Sequence[Tensor],
+        views: Sequence[int],
+        online: Embeddings,
+        extras: Mapping[str, object] | None = None,
+    ) -> Embeddings:
         shuffle = self.shuffle_bn and self.training
         if shuffle and get_world_size() == 1:
             shuffle = False
             self._warn_of_one_process()
-        return encode_views(lambda images: self._encode(images, shuffle), inputs, views, self.joint_views)
+        requests = model.requests('target', extras or {}, views)
 
-    def _encode(self, images: Tensor, shuffle: bool) -> dict[str, Tensor]:
-        if not shuffle:
-            return encode(self.backbone, self.necks.items(), images)
-        images, order = _shuffled(images)
-        found = encode(self.backbone, self.necks.items(), images)
-        return {name: _unshuffled(embedding, order) for name, embedding in found.items()}
+        def encoded(images: Tensor, request: Request) -> dict[str, Tensor]:
+            if not shuffle:
+                return encode(self.backbone, self.necks, model.reads, images, request)
+            images, order = _shuffled(images)
+            found = encode(self.backbone, self.necks, model.reads, images, request)
+            return {name: _unshuffled(embedding, order) for name, embedding in found.items()}
+
+        return encode_views(encoded, model.reads, inputs, requests, self.joint_views)
 
     def _warn_of_one_process(self) -> None:
         if self._warned or not any(isinstance(module, _BatchNorm) for module in self.modules()):
@@ -204,7 +209,7 @@ class MomentumTarget(SharedTarget):
     def _pairs_of_modules(self, model: nn.Module):
         yield self.backbone, model.backbone
         for name, neck in self.necks.items():
-            yield neck, model.branches[name].neck
+            yield neck, model.necks[name]
 
 
 def _shuffled(images: Tensor) -> tuple[Tensor, Tensor]:

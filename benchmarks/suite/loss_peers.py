@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.nn.utils import parametrize
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Makers = dict[str, Callable[[], Loss]]
@@ -127,3 +128,69 @@ def cosine() -> Makers:
         return NegativeCosineSimilarity()
 
     return dict(viewplug=viewplug, mmpretrain=mmpretrain, lightly=lightly)
+
+
+VIEWS, GLOBALS = 10, 2
+PAIRS = [(online, target) for target in range(GLOBALS) for online in range(VIEWS) if online != target]
+
+
+def dino(dim: int, prototypes: int, device: str) -> Makers:
+    """DINO's projections (three layers, weight-normed prototypes) on both sides, its loss and the centre's update."""
+
+    def viewplug() -> Loss:
+        from viewplug.heads import DistillHead
+        from viewplug.necks import DINONeck
+
+        projections = [DINONeck(dim, prototypes) for _ in range(2)]
+        _start([list(neck.mlp) for neck in projections], [neck.last_layer for neck in projections])
+        online_neck, target_neck = (neck.to(device) for neck in projections)
+        head = DistillHead(feat_dim=prototypes, warmup_epochs=0).to(device)
+
+        def loss(online: Tensor, target: Tensor) -> Tensor:
+            with parametrize.cached():  # as Siamese
+                views = _in_views(online, lambda rows: online_neck(rows)[0])
+            with torch.no_grad():
+                targets = target_neck(target)[0].chunk(GLOBALS)
+            found = head.loss_of_pairs(dict(enumerate(views)), dict(enumerate(targets)), PAIRS)['loss']
+            head.update(targets)
+            return found
+
+        return loss
+
+    def lightly() -> Loss:
+        from lightly.loss import DINOLoss
+        from lightly.models.modules.heads import DINOProjectionHead
+
+        projections = [DINOProjectionHead(dim, output_dim=prototypes) for _ in range(2)]
+        _start([list(head.layers) for head in projections], [head.last_layer for head in projections])
+        online_head, target_head = (head.to(device) for head in projections)
+        criterion = DINOLoss(prototypes, teacher_temp=0.07, warmup_teacher_temp_epochs=0).to(device)
+
+        def loss(online: Tensor, target: Tensor) -> Tensor:
+            views = _in_views(online, online_head)
+            with torch.no_grad():
+                targets = target_head(target).chunk(GLOBALS)
+            return criterion(list(targets), views, teacher_temp=0.07)
+
+        return loss
+
+    return dict(viewplug=viewplug, lightly=lightly)
+
+
+def _in_views(online: Tensor, project: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Logits view by view, projected by resolution: the global views together, and the local ones."""
+    counts, rows = (GLOBALS, VIEWS - GLOBALS), len(online) // VIEWS
+    parts = online.split([count * rows for count in counts])
+    return [view for part, count in zip(parts, counts, strict=True) for view in project(part).chunk(count)]
+
+
+@torch.no_grad()
+def _start(layers: list[list[nn.Module]], last_layers: list[nn.Module]) -> None:
+    """The same weights for everybody, the target's others than the online network's."""
+    for place, (own, last) in enumerate(zip(layers, last_layers, strict=True)):
+        random = torch.Generator().manual_seed(place)
+        for layer in own:
+            if isinstance(layer, nn.Linear):
+                layer.weight.copy_(0.05 * torch.randn(layer.weight.shape, generator=random))
+        rows = next(p for p in last.parameters() if p.shape[-1] > 1)
+        rows.copy_(torch.randn(rows.shape, generator=random))

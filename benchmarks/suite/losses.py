@@ -26,7 +26,26 @@ def contests(setting: Setting) -> list[Contest]:
     found.append(_contest('in_batch', f'NT-Xent, 2 x {n} of {dim}', peers.in_batch(), n, dim, True, setting))
     for key, width in dict(cosine_narrow=16 if toy else 256, cosine_wide=32 if toy else 2048).items():
         found.append(_contest(key, f'negative cosine, {n} of {width}', peers.cosine(), n, width, False, setting))
-    return found
+    return [*found, _dino(setting)]
+
+
+def _dino(setting: Setting) -> Contest:
+    """Two global and eight local views through the online projection, the global ones through the target's."""
+    toy = setting.quick
+    n, dim, prototypes = (4, 16, 32) if toy else (8, 384, 65536)
+    makers = peers.dino(dim, prototypes, setting.device)
+    entrants = [
+        Contestant(
+            name,
+            lambda make=make: LossCall(make(), 10 * n, dim, False, setting.device, target_rows=2 * n),
+            n,
+            n,
+            name == 'viewplug',
+        )
+        for name, make in makers.items()
+    ]
+    work = f'DINO: projections, loss and centre, {n} images, 2 + 8 views, {prototypes:,} prototypes'
+    return Contest('dino', work, 'images', entrants, seconds=0 if toy else 30, memory=True)
 
 
 def _contest(
@@ -47,13 +66,23 @@ class LossCall:
         n, dim: N, D.
         both: the target has a gradient too.
         device: of the embeddings.
+        target_rows: where the target has another number of embeddings.
     """
 
-    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor], n: int, dim: int, both: bool, device: str) -> None:
+    def __init__(
+        self,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        n: int,
+        dim: int,
+        both: bool,
+        device: str,
+        target_rows: int | None = None,
+    ) -> None:
         self.loss = loss
         random = torch.Generator().manual_seed(0)
         self.online, self.target = (
-            torch.randn(n, dim, generator=random).to(device).requires_grad_(grad) for grad in (True, both)
+            torch.randn(rows, dim, generator=random).to(device).requires_grad_(grad)
+            for rows, grad in ((n, True), (target_rows or n, both))
         )
 
     def __call__(self) -> Tensor:

@@ -117,6 +117,19 @@ def test_losses_of_the_peers_and_their_gradients_are_ours(key, peer):
     assert len(set(seen)) > 1 if key.startswith('queue') else len(set(seen)) == 1
 
 
+def test_dinos_loss_through_the_projections_and_its_gradients_are_lightlys():
+    needs('lightly')
+    entrants = losses_of('dino')
+    mine, theirs = entrants['viewplug'].build(), entrants['lightly'].build()
+    seen = []
+    for _ in range(4):
+        seen.append(mine().item())
+        assert seen[-1] == pytest.approx(theirs().item(), abs=1e-5)
+        assert torch.allclose(mine.online.grad, theirs.online.grad, atol=1e-6)
+        assert mine.online.grad.abs().max() > 1e-3 and mine.target.grad is None
+    assert len(set(seen)) == 4  # the centre moves
+
+
 @pytest.mark.parametrize('contest', contests_of('steps', QUICK), ids=lambda contest: contest.key)
 def test_steps_of_mmpretrain_are_ours(contest):
     steps = [one.build() for one in contest.contestants]

@@ -57,8 +57,9 @@ def single_view_size(cfg: Config) -> int:
     Raises:
         ValueError: no transform of the run says it.
     """
-    places = [cfg.train_dataloader.dataset, cfg.get('data_preprocessor'), cfg.model.get('data_preprocessor')]
-    for step in _types(places):
+    in_batch = [owner.get('data_preprocessor') or {} for owner in (cfg, cfg.model)]
+    places = [cfg.train_dataloader.dataset, *(views.get('transforms') for views in in_batch)]  # not the query crops
+    for step in typed_dicts(places):
         if str(step.type).endswith('Crop') and 'scale' in step:
             return int(step.scale if isinstance(step.scale, int | float) else step.scale[0])
     raise ValueError(
@@ -79,7 +80,7 @@ def _leaves(dataset: dict) -> list:
     return [leaf for child in inner for leaf in _leaves(child)] if inner else [dataset]
 
 
-def _types(node) -> Iterator:
+def typed_dicts(node) -> Iterator:
     """All dicts with a type inside ``node``, outer and earlier ones first."""
     if isinstance(node, dict):
         if 'type' in node:
@@ -87,4 +88,4 @@ def _types(node) -> Iterator:
         node = list(node.values())
     if isinstance(node, list | tuple):
         for child in node:
-            yield from _types(child)
+            yield from typed_dicts(child)

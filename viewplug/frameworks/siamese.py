@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from mmengine.model import BaseModel, BaseModule, ModuleDict
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from viewplug.backbones.layout import backbone_layout
+from viewplug.encoding import WATCHED, Reads, Request, encode, encode_views, requests_of
 from viewplug.registry import MODELS
-from viewplug.targets import encode, encode_views
 from viewplug.views import ViewGeometry
 
 PAIRS = {
@@ -21,12 +22,20 @@ PAIRS = {
 }
 
 
-class Branch(BaseModule):
-    """What is read off the network (neck) and what it is compared with (head), at which weight, for which views."""
+BRANCH_KEYS = ('neck', 'head', 'weight', 'pairs', 'reads', 'masked', 'online_views', 'target_views')
 
-    def __init__(self, neck: nn.Module, head: nn.Module, weight: float = 1.0, pairs: str = 'cross') -> None:
+
+class Branch(BaseModule):
+    """What is read off the network (neck) and what it is compared with (head), at which weight, for which views.
+
+    Without a ``neck`` it goes through another branch's.
+    """
+
+    def __init__(self, neck: nn.Module | None, head: nn.Module, weight: float = 1.0, pairs: str = 'cross') -> None:
         super().__init__()
-        self.neck, self.head = neck, head
+        if neck is not None:
+            self.neck = neck
+        self.head = head
         self.weight, self.pairs = weight, pairs
 
 
@@ -36,7 +45,7 @@ class Siamese(BaseModel):
 
     Args:
         backbone: config of any OpenMMLab (or timm) backbone.
-        branches: name -> dict(neck, head, weight=1.0, pairs='cross'). Each branch reads the same features.
+        branches: name -> dict(neck, head, weight=1.0, pairs='cross', and the keys below). All read one forward.
         target: config of the target: SharedTarget, StopGradTarget or MomentumTarget.
         online_views, target_views: which views each side sees. The default is asymmetric MoCo (online 0, target 1);
             ``(0, 1), (0, 1)`` is symmetric; multi-crop shows all views to online and the global ones to the target.
@@ -44,13 +53,28 @@ class Siamese(BaseModel):
             over these views together, as SimCLR's does; apart (MoCo, BYOL, SimSiam) each view has its own.
         data_preprocessor: default mmpretrain's SelfSupDataPreprocessor.
 
+    A branch may also say:
+
+    - ``neck='other_branch'``: go through that branch's neck, of which there is one copy on each side.
+    - ``reads``: which entry of a mapping (``viewplug.QueryViT`` returns ``cls``, ``patch`` and ``query``); default cls.
+      Tokens (N, L, D) go through the neck as N L rows.
+    - ``masked=True``: read the masked patches only, on both sides (iBOT; with ``pairs='same'``).
+    - ``online_views``, ``target_views``: a part of the model's, e.g. the global views for patches and queries.
+
+    ``queries`` (N, Q, 3, p, p) and ``masks`` (N, V, h, w) bool of a batch go to a backbone whose forward has arguments
+    of these names: queries on both sides, to the views whose ``query`` is read; masks of the first V views online only.
+
     A branch compares every pair of an online view o and a target view t that its ``pairs`` admits ('cross': o != t,
     'same': o == t, 'all'); its loss is the mean over the pairs times its weight. ``in_channels`` and ``in_strides``
-    that a neck of ours leaves out are read off the backbone, a head's ``feat_dim`` off the neck.
+    that a neck of ours leaves out are read off the backbone, a head's ``feat_dim`` off the neck. A head that has
+    ``loss_of_pairs(online: {view: rows}, target: {view: rows}, pairs, ...)`` gets all pairs at once.
 
     Attributes:
         backbone: the online backbone; its checkpoint prefix ``backbone.`` is an API.
-        latest: branch -> dict(online={view: (N, D)}, target={view: (N, D)}), detached, of the last training forward.
+        latest: branch -> dict(online={view: (N, D)}, target={view: (N, D)}), detached, of the last training forward. Of
+            a neck that gives logits over prototypes (DINONeck) it is what the neck read: they are long.
+        necks: branch -> its neck, for each branch that has one of its own.
+        reads: branch -> :class:`viewplug.encoding.Reads`.
 
     Raises:
         ValueError: unknown branch keys or pairs, a ``feat_dim`` that is not the neck's, views that the batch lacks.
@@ -72,9 +96,14 @@ class Siamese(BaseModel):
             data_preprocessor = {'type': 'mmpretrain.SelfSupDataPreprocessor', **data_preprocessor}
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = _built(backbone)
-        self.branches = ModuleDict({name: self._build_branch(name, dict(cfg)) for name, cfg in branches.items()})
+        self._takes = set(inspect.signature(self.backbone.forward).parameters)
         self.online_views, self.target_views = tuple(online_views), tuple(target_views)
         self.joint_views = joint_views
+        self.reads = {name: self._reads_of(name, cfg, branches) for name, cfg in branches.items()}
+        self.branches = ModuleDict()
+        # Borrowers of a neck come after its owner, so that they know how long its embedding is.
+        for name, cfg in sorted(branches.items(), key=lambda item: isinstance(item[1].get('neck'), str)):
+            self.branches[name] = self._build_branch(name, dict(cfg))
         self.pairs = {name: self._pairs_of(name, branch) for name, branch in self.branches.items()}
         self.target = _built(target)
         self.target.attach(self)
@@ -90,9 +119,23 @@ class Siamese(BaseModel):
         configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg or {}]
         return any(cfg.get('type') == 'Pretrained' and not cfg.get('prefix') for cfg in configs)
 
+    @property
+    def necks(self) -> dict[str, nn.Module]:
+        return {name: branch.neck for name, branch in self.branches.items() if hasattr(branch, 'neck')}
+
     def encode(self, images: Tensor) -> dict[str, Tensor]:
-        """Online embeddings of one view: (N, 3, H, W) -> branch -> (N, D)."""
-        return encode(self.backbone, ((name, branch.neck) for name, branch in self.branches.items()), images)
+        """Online embeddings of one view: (N, 3, H, W) -> branch -> (N, D), of branches that need images only."""
+        plain = (name for name, read in self.reads.items() if read.entry != 'query' and not read.masked)
+        return self.encode_request(images, Request(tuple(plain)))
+
+    def encode_request(self, images: Tensor, request: Request) -> dict[str, Tensor]:
+        """Online embeddings of one view, as ``request`` says."""
+        return encode(self.backbone, self.necks, self.reads, images, request)
+
+    def requests(self, side: str, extras: dict, views: Sequence[int] | None = None) -> dict[int, Request]:
+        """What ``side`` ('online' or 'target') asks of each of its views, or of ``views``."""
+        views = getattr(self, f'{side}_views') if views is None else views
+        return requests_of(self.reads, side, self._takes, views, extras)
 
     def forward(self, inputs, data_samples=None, mode: str = 'tensor', **extras):
         """``mode='tensor'``: the backbone's features of ``inputs``; ``mode='loss'``: see :meth:`loss`."""
@@ -111,7 +154,7 @@ class Siamese(BaseModel):
             inputs: V views, each (N, 3, H_v, W_v).
             data_samples: N samples whose metainfo may hold ``crop_box`` and ``flip`` of the views.
             geometry: of the views, where it comes ready made (``viewplug.BatchViews``) and not in ``data_samples``.
-            extras: what only one method needs (``queries``, ``masks``, ...), handed on to the heads.
+            extras: what only one method needs (``queries``, ``masks``, ...), handed on to heads and backbone.
 
         Returns:
             ``{branch}.{key}`` -> tensor, for each key that the branch's head returns, ``loss`` among them.
@@ -121,36 +164,67 @@ class Siamese(BaseModel):
             geometry = ViewGeometry.from_samples(data_samples, inputs[0].device)
         if self.training:
             self.target.update(self)
-        online = encode_views(self.encode, inputs, self.online_views, self.joint_views)
-        target = self.target.embeddings(self, inputs, self.target_views, online)
+        requests = self.requests('online', extras)
+        with parametrize.cached():  # weight norm once a step and side, though a neck is called several times
+            online = encode_views(self.encode_request, self.reads, inputs, requests, self.joint_views)
+            target = self.target.embeddings(self, inputs, self.target_views, online, extras)
         losses = {}
         for name, branch in self.branches.items():
-            results = [
-                branch.head.loss(online[o][name], target[t][name], geometry=geometry, pair=(o, t), **extras)
-                for o, t in self.pairs[name]
-            ]
-            for key in results[0]:
-                value = torch.stack([result[key] for result in results]).mean()
+            mine, theirs = ({view: z[name] for view, z in side.items() if name in z} for side in (online, target))
+            for key, value in self._compare(name, mine, theirs, geometry=geometry, **extras).items():
                 losses[f'{name}.{key}'] = value * branch.weight if 'loss' in key else value
             if self.training and hasattr(branch.head, 'update'):
-                branch.head.update([target[view][name] for view in self.target_views])
-            self.latest[name] = dict(
-                online={view: z[name].detach() for view, z in online.items()},
-                target={view: z[name].detach() for view, z in target.items()},
-            )
+                branch.head.update([theirs[view] for view in self.target_views if view in theirs])
+            self.latest[name] = dict(online=_watched(name, online), target=_watched(name, target))
         return losses
 
+    def _compare(self, name: str, online: dict[int, Tensor], target: dict[int, Tensor], **extras) -> dict[str, Tensor]:
+        """The mean over a branch's pairs of what its head returns."""
+        head, pairs = self.branches[name].head, self.pairs[name]
+        if hasattr(head, 'loss_of_pairs'):
+            return head.loss_of_pairs(online, target, pairs, **extras)
+        results = [head.loss(online[o], target[t], pair=(o, t), **extras) for o, t in pairs]
+        return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
+
+    def _reads_of(self, name: str, cfg: dict, branches: dict[str, dict]) -> Reads:
+        """The part of a branch's config that says what it reads."""
+        neck = cfg.get('neck')
+        if isinstance(neck, str) and (neck not in branches or isinstance(branches[neck].get('neck'), str)):
+            owners = [other for other, its in branches.items() if not isinstance(its.get('neck'), str)]
+            raise ValueError(
+                f'model.branches.{name}.neck={neck!r} must name a branch that has a neck of its own, one of '
+                f'{", ".join(owners)}'
+            )
+        views = {}
+        for key in ('online_views', 'target_views'):
+            views[key] = tuple(cfg[key]) if key in cfg else None
+            if not set(views[key] or ()) <= set(getattr(self, key)):
+                raise ValueError(
+                    f"model.branches.{name}.{key}={views[key]} is no part of the model's {key}={getattr(self, key)}"
+                )
+        if cfg.get('masked') and 'masks' not in self._takes:
+            raise ValueError(
+                f'model.branches.{name}.masked=True needs a backbone whose forward takes masks (viewplug.QueryViT with '
+                f'mask_token=True), got {type(self.backbone).__name__}'
+            )
+        owner = neck if isinstance(neck, str) else name
+        return Reads(owner, cfg.get('reads', 'cls'), bool(cfg.get('masked', False)), **views)
+
     def _build_branch(self, name: str, cfg: dict) -> Branch:
-        unknown = set(cfg) - {'neck', 'head', 'weight', 'pairs'}
+        unknown = set(cfg) - set(BRANCH_KEYS)
         for part in ('neck', 'head'):
             if isinstance(cfg.get(part), dict) and 'type' not in cfg[part]:
                 raise ValueError(f"model.branches.{name}.{part} needs a type, e.g. type='viewplug.MLPNeck'")
         if unknown or not {'neck', 'head'} <= set(cfg):
             raise ValueError(
-                f'model.branches.{name} takes the keys neck, head, weight and pairs, got {", ".join(sorted(cfg))}'
+                f'model.branches.{name} takes the keys neck, head, weight and pairs '
+                f'(and {", ".join(BRANCH_KEYS[4:])}), got {", ".join(sorted(cfg))}'
             )
-        cfg['neck'] = _built(self._with_layout(cfg['neck']))
-        out_channels = getattr(cfg['neck'], 'out_channels', None)
+        cfg = {key: value for key, value in cfg.items() if key in BRANCH_KEYS[:4]}
+        borrowed = isinstance(cfg['neck'], str)
+        neck = self.branches[cfg['neck']].neck if borrowed else _built(self._with_layout(cfg['neck']))
+        cfg['neck'] = None if borrowed else neck
+        out_channels = getattr(neck, 'out_channels', None)
         if isinstance(cfg['head'], dict) and out_channels and 'feat_dim' in _arguments_of(cfg['head']):
             cfg['head'] = {'feat_dim': out_channels, **cfg['head']}
         cfg['head'] = _built(cfg['head'])
@@ -158,7 +232,7 @@ class Siamese(BaseModel):
         feat_dim = getattr(branch.head, 'feat_dim', None)
         if feat_dim and out_channels and feat_dim != out_channels:
             raise ValueError(
-                f'model.branches.{name}.head.feat_dim={feat_dim}, but its neck ({type(branch.neck).__name__}) gives '
+                f'model.branches.{name}.head.feat_dim={feat_dim}, but its neck ({type(neck).__name__}) gives '
                 f'embeddings of length {out_channels}; set feat_dim={out_channels}'
             )
         return branch
@@ -177,11 +251,14 @@ class Siamese(BaseModel):
         if branch.pairs not in PAIRS:
             raise ValueError(f'model.branches.{name}.pairs must be one of {", ".join(PAIRS)}, got {branch.pairs!r}')
         admits = PAIRS[branch.pairs]
-        pairs = [(o, t) for t in self.target_views for o in self.online_views if admits(o, t)]
+        reads = self.reads[name]
+        online_views = tuple(view for view in self.online_views if reads.sees('online', view))
+        target_views = tuple(view for view in self.target_views if reads.sees('target', view))
+        pairs = [(o, t) for t in target_views for o in online_views if admits(o, t)]
         if not pairs:
             raise ValueError(
                 f'model.branches.{name}: no pair of views to compare with pairs={branch.pairs!r}, '
-                f'online_views={self.online_views}, target_views={self.target_views}'
+                f'online_views={online_views}, target_views={target_views}'
             )
         return pairs
 
@@ -194,6 +271,12 @@ class Siamese(BaseModel):
                 f'target_views={self.target_views}), got {got}; is there a MultiView in the train pipeline, and '
                 "collate_fn=dict(type='default_collate') in the data loader?"
             )
+
+
+def _watched(name: str, embeddings: dict[int, dict[str, Tensor]]) -> dict[int, Tensor]:
+    """A branch's embeddings, or what its neck wants to be watched in their place, without gradient."""
+    found = {view: z.get(name + WATCHED, z.get(name)) for view, z in embeddings.items()}
+    return {view: rows.detach() for view, rows in found.items() if rows is not None}
 
 
 def _built(module: dict | nn.Module) -> nn.Module:
@@ -213,7 +296,7 @@ def _reset_missing_target(model: Siamese, incompatible) -> None:
     """After a load: parts of the target that the checkpoint lacked start from the online weights just loaded."""
     lacking = [key.split('target.', 1)[1] for key in incompatible.missing_keys if 'target.' in key]
     online = {'backbone': model.backbone}
-    online.update({f'necks.{name}': branch.neck for name, branch in model.branches.items()})
+    online.update({f'necks.{name}': neck for name, neck in model.necks.items()})
     state = model.target.state_dict()
     for prefix, module in online.items():
         for key, value in module.state_dict().items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from viewplug.encoding import unpacked
 from viewplug.registry import MODELS
-from viewplug.targets import unpacked
 
 
 @MODELS.register_module()

@@ -10,13 +10,13 @@ from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from viewplug.encoding import unpacked
 from viewplug.heads.region_contrast import weighted_info_nce
 from viewplug.heads.region_windows import WindowGrid, maps_of_tokens
 from viewplug.losses import CosineLoss, InfoNCELoss
 from viewplug.ops import at_least_float32, gather_rows
 from viewplug.ops.gather import gather_rows_with_grad
 from viewplug.registry import MODELS
-from viewplug.targets import unpacked
 from viewplug.views import ViewGeometry
 
 

@@ -10,13 +10,16 @@ from .health import RepresentationHealthHook
 from .knn import KNNHook
 from .localization import LocalizationHook
 from .preflight import PreflightHook
+from .step_gradients import ClipEachGradientHook, FreezeLastLayerHook
 from .step_speed import StepSpeedHook
 
 __all__ = [
     'CarryOverHook',
+    'ClipEachGradientHook',
     'ConstantLRHook',
     'CorruptImageHook',
     'EpochSeedHook',
+    'FreezeLastLayerHook',
     'FrozenBackboneHook',
     'KNNHook',
     'LocalizationHook',

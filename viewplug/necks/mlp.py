@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from viewplug.backbones.pooling import Features, pooled
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
 
@@ -63,16 +64,16 @@ class MLPNeck(BaseModule):
         widths = [in_channels] + [hidden_channels] * (num_layers - 1)
         layers: list[nn.Module] = []
         for before, after in zip(widths, widths[1:], strict=False):
-            layers += [nn.Linear(before, after, bias), *_norm(norm_cfg, after), nn.ReLU(inplace=True)]
-        layers += [nn.Linear(widths[-1], out_channels, last_bias), *_norm(last_norm_cfg, out_channels)]
+            layers += [nn.Linear(before, after, bias), *norm_layers(norm_cfg, after), nn.ReLU(inplace=True)]
+        layers += [nn.Linear(widths[-1], out_channels, last_bias), *norm_layers(last_norm_cfg, out_channels)]
         self.mlp = nn.Sequential(*layers)
         self.out_channels = out_channels
         self.normalize = normalize
 
-    def forward(self, features: Tensor | Sequence[Tensor]) -> tuple[Tensor]:
+    def forward(self, features: Features) -> tuple[Tensor]:
         """
         Args:
-            features: the backbone's maps (N, C, H, W), of which the last is used, or one (N, C) vector.
+            features: what a backbone gives; :func:`viewplug.backbones.pooled` says what of it counts.
 
         Returns:
             A 1-tuple, as mmpretrain's necks: the (N, out_channels) embedding.
@@ -81,14 +82,8 @@ class MLPNeck(BaseModule):
         return (F.normalize(at_least_float32(embedding), dim=1) if self.normalize else embedding,)
 
 
-def _norm(cfg: dict | None, channels: int) -> list[nn.Module]:
+def norm_layers(cfg: dict | None, channels: int) -> list[nn.Module]:
     """Zero or one layer. mmcv's 'BN' is for maps, but here are vectors."""
     if not cfg:
         return []
     return [build_norm_layer({**cfg, 'type': 'BN1d'} if cfg['type'] == 'BN' else dict(cfg), channels)[1]]
-
-
-def pooled(features: Tensor | Sequence[Tensor]) -> Tensor:
-    """The last of a backbone's outputs as one vector an image: (N, C, H, W) is averaged, (N, C) is taken as it is."""
-    last = features if isinstance(features, Tensor) else features[-1]
-    return last.mean(dim=(2, 3)) if last.dim() == 4 else last

@@ -1,0 +1,170 @@
+"""Views through a backbone and the branches' necks: each branch gets the part of the output that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+Embeddings = dict[int, dict[str, Tensor]]
+"""View -> branch -> (rows, D)."""
+
+WATCHED = '.watched'
+"""What to watch in place of a branch's embedding lies under its name and this."""
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a branch reads.
+
+    Attributes:
+        neck: the branch whose neck it goes through.
+        entry: which entry of a mapping that a backbone returns (``cls``, ``patch``, ``query``); tokens (N, L, D) are
+            N L rows for the neck. Other outputs are read as they come.
+        masked: only the patches that are masked.
+        online_views, target_views: of which views, on either side; None is all that this side sees.
+    """
+
+    neck: str
+    entry: str = 'cls'
+    masked: bool = False
+    online_views: tuple[int, ...] | None = None
+    target_views: tuple[int, ...] | None = None
+
+    def sees(self, side: str, view: int) -> bool:
+        """Whether it reads ``view`` on ``side`` ('online' or 'target')."""
+        views = getattr(self, f'{side}_views')
+        return views is None or view in views
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one view is encoded for.
+
+    Attributes:
+        branches: their names.
+        extras: arguments of the backbone beside the images, rows by image.
+        chosen: (N, L) bool, the patches that masked branches read.
+    """
+
+    branches: tuple[str, ...]
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    chosen: Tensor | None = None
+
+    @property
+    def kind(self) -> tuple:
+        """Views of one kind and size can be encoded together."""
+        return self.branches, tuple(self.extras), self.chosen is not None
+
+
+def requests_of(
+    reads: Mapping[str, Reads], side: str, takes: set[str], views: Sequence[int], extras: Mapping[str, object]
+) -> dict[int, Request]:
+    """View -> what ``side`` ('online' or 'target') asks of it.
+
+    Args:
+        takes: names of the arguments of the backbone's forward. Queries go to views whose ``query`` entry is read.
+            Masks (N, V, h, w) go to the online side's first V views; the target sees images whole.
+
+    Raises:
+        ValueError: the batch lacks the queries or masks that a branch reads.
+    """
+    masks, requests = extras.get('masks'), {}
+    for view in views:
+        names = tuple(name for name, read in reads.items() if read.sees(side, view))
+        asked, chosen = {}, None
+        querying = [name for name in names if reads[name].entry == 'query']
+        if querying and 'queries' in takes:
+            asked['queries'] = _of_batch(extras, 'queries', querying[0], 'viewplug.QueryCrops')
+        masked = masks is not None and view < masks.shape[1]
+        if masked and side == 'online' and 'masks' in takes:
+            asked['masks'] = masks[:, view].flatten(1)
+        choosing = [name for name in names if reads[name].masked]
+        if choosing:
+            _of_batch(extras, 'masks', choosing[0], 'viewplug.BlockMasks')
+            if not masked:
+                raise ValueError(
+                    f'model.branches.{choosing[0]} reads the masked patches of view {view}, but the batch has masks of '
+                    f'{masks.shape[1]} views; set its online_views and target_views to views that are masked'
+                )
+            chosen = masks[:, view].flatten(1)
+        requests[view] = Request(names, asked, chosen)
+    return requests
+
+
+def encode(
+    backbone: nn.Module, necks: Mapping[str, nn.Module], reads: Mapping[str, Reads], images: Tensor, request: Request
+) -> dict[str, Tensor]:
+    """One forward of the backbone, then the necks of the branches asked for: (N, 3, H, W) -> branch -> (rows, D)."""
+    features = backbone(images, **request.extras)
+    found = {}
+    for name in request.branches:
+        read = reads[name]
+        part, neck = _entry(features, name, read, request.chosen), necks[read.neck]
+        found[name] = unpacked(neck(part))
+        if hasattr(neck, 'watched'):
+            found[name + WATCHED] = neck.watched(part)
+    return found
+
+
+def encode_views(
+    encode_images: Callable[[Tensor, Request], dict[str, Tensor]],
+    reads: Mapping[str, Reads],
+    inputs: Sequence[Tensor],
+    requests: Mapping[int, Request],
+    joint: bool,
+) -> Embeddings:
+    """``encode_images`` of each view, or, if ``joint``, of neighbouring ones of one size and kind in one call."""
+    encoded: Embeddings = {}
+    for _, group in groupby(requests, key=lambda view: (inputs[view].shape, requests[view].kind) if joint else view):
+        members = list(group)
+        asked = [requests[view] for view in members]
+        if len(members) == 1:
+            encoded[members[0]] = encode_images(inputs[members[0]], asked[0])
+            continue
+        together = encode_images(torch.cat([inputs[view] for view in members]), _joined(asked))
+        apart = {name: _split(rows, reads[name.removesuffix(WATCHED)], asked) for name, rows in together.items()}
+        encoded.update({view: {name: z[i] for name, z in apart.items()} for i, view in enumerate(members)})
+    return encoded
+
+
+def unpacked(output: Tensor | Sequence[Tensor]) -> Tensor:
+    """OpenMMLab's necks return 1-tuples."""
+    return output[0] if isinstance(output, tuple | list) and len(output) == 1 else output
+
+
+def _joined(requests: Sequence[Request]) -> Request:
+    first = requests[0]
+    extras = {key: torch.cat([request.extras[key] for request in requests]) for key in first.extras}
+    chosen = None if first.chosen is None else torch.cat([request.chosen for request in requests])
+    return Request(first.branches, extras, chosen)
+
+
+def _split(rows: Tensor, read: Reads, requests: Sequence[Request]) -> Sequence[Tensor]:
+    if not read.masked:
+        return rows.chunk(len(requests))
+    return rows.split([int(request.chosen.sum()) for request in requests])
+
+
+def _entry(features, name: str, read: Reads, chosen: Tensor | None):
+    if not isinstance(features, Mapping):
+        return features
+    found = features.get(read.entry)
+    if found is None:
+        given = ', '.join(key for key, value in features.items() if value is not None)
+        raise ValueError(f'model.branches.{name}.reads={read.entry!r}, but the backbone gives {given}')
+    if read.masked:
+        return found[chosen]
+    return found.flatten(0, 1) if found.dim() == 3 else found
+
+
+def _of_batch(extras: Mapping[str, object], key: str, branch: str, maker: str) -> Tensor:
+    if extras.get(key) is None:
+        raise ValueError(
+            f'model.branches.{branch} needs {key}, and the batch has none: put {maker} into the training pipeline (or '
+            'BatchViews)'
+        )
+    return extras[key]

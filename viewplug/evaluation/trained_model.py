@@ -1,0 +1,31 @@
+"""The model of a config with the weights of a checkpoint."""
+
+from __future__ import annotations
+
+from mmengine import Config
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import nn
+
+from viewplug.registry import MODELS
+
+
+def trained_model(cfg: Config, path: str) -> nn.Module:
+    """Build ``cfg.model`` (with the top-level ``data_preprocessor``) and load the checkpoint ``path`` into it.
+
+    Raises:
+        ValueError: the checkpoint is another model's.
+    """
+    settings = cfg.model.copy()
+    if cfg.get('data_preprocessor'):
+        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = MODELS.build(settings)
+    checkpoint = _load_checkpoint(path, map_location='cpu')
+    state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
+    try:
+        missing = model.load_state_dict(state, strict=False).missing_keys
+    except RuntimeError as error:
+        raise ValueError(f'{path} does not fit model in the config: {" ".join(str(error).split())[:300]}') from None
+    lacking = [key for key in missing if key.startswith('backbone.')]
+    if lacking:
+        raise ValueError(f"{path} lacks {len(lacking)} of the backbone's weights ({lacking[0]}, ...): another model's?")
+    return model

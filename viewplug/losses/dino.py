@@ -1,0 +1,146 @@
+"""DINO's and iBOT's cross-entropy between the target's and the online network's distributions over prototypes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from viewplug.ops import at_least_float32
+from viewplug.registry import MODELS
+
+
+@MODELS.register_module()
+class DINOLoss(nn.Module):
+    r"""Cross-entropy of prototypes (DINO, arXiv:2104.14294, eq. 2).
+
+    .. math:: -\frac1N \sum_i \sum_k q_{ik} \log \mathrm{softmax}(s_i / T)_k
+
+    where q are the target's distributions; centring and sharpening them is ``viewplug.DistillHead``'s. Since this is
+    linear in q, an online view that is compared with several targets needs their sum only: ``mass`` is how many.
+
+    Args:
+        temperature: T, of the online network, above 0.
+
+    Raises:
+        ValueError: the temperature is not above 0, or shapes differ.
+    """
+
+    def __init__(self, temperature: float = 0.1) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f'{type(self).__name__}: temperature must be above 0, got {temperature}')
+        self.temperature = temperature
+
+    def forward(self, online: Tensor, target: Tensor, mass: float = 1.0) -> Tensor:
+        """
+        Args:
+            online: (N, K) logits.
+            target: (N, K) float32 or wider, distributions or sums of several; a constant.
+            mass: what a row of ``target`` adds up to.
+
+        Returns:
+            Scalar, float32 or wider: the mean over rows.
+        """
+        return self.rows(online, target, mass).mean()
+
+    def rows(self, online: Tensor, target: Tensor, mass: float = 1.0) -> Tensor:
+        """As the call, each row's own loss (N,)."""
+        if online.shape != target.shape or online.dim() != 2:
+            raise ValueError(
+                f'{type(self).__name__}: logits {tuple(online.shape)} and targets {tuple(target.shape)} must both be '
+                '(rows, prototypes)'
+            )
+        return _PrototypeCrossEntropy.apply(online, target.detach(), self.temperature, mass)
+
+    def extra_repr(self) -> str:
+        return f'temperature={self.temperature}'
+
+
+@MODELS.register_module()
+class IBOTLoss(DINOLoss):
+    r"""The same of masked patches (iBOT, arXiv:2111.07832, eq. 2): an image's masked patches share its weight.
+
+    .. math:: -\frac1N \sum_i \frac{1}{|M_i|} \sum_{j \in M_i} \sum_k q_{ijk} \log \mathrm{softmax}(s_{ij} / T)_k
+
+    An image without masked patches adds nothing and counts among the N, as in the authors' code.
+    """
+
+    def forward(self, online: Tensor, target: Tensor, masks: Tensor, mass: float = 1.0) -> Tensor:
+        """
+        Args:
+            online: (M, K) logits of the masked patches of all images, image by image.
+            target: (M, K) distributions of the same patches, which the target saw.
+            masks: (N, L) or (N, h, w) bool, M of them True.
+
+        Returns:
+            Scalar, float32 or wider; 0 with a gradient of 0 where nothing is masked.
+        """
+        rows = self.rows(online, target, mass)
+        return (rows * masked_weights(masks).to(rows)).sum()
+
+
+def masked_weights(masks: Tensor) -> Tensor:
+    """Weight of each masked patch in the mean over images: masks (N, ...) bool -> (M,), in the order of the masks."""
+    masks = masks.flatten(1)
+    share = 1 / (masks.sum(dim=1).clamp_min(1) * len(masks))
+    return share[:, None].expand_as(masks)[masks]
+
+
+@torch.no_grad()
+def sharpened(logits: Tensor, center: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """The target's distributions softmax((t - c) / T), and their entropies (DINO, sec. 3.1).
+
+    Args:
+        logits: (N, K).
+        center: (K,), c.
+
+    Returns:
+        (N, K) and (N,), float32 or wider. The (N, K) result is the only array of that size that is made.
+    """
+    found = torch.empty(logits.shape, dtype=at_least_float32(logits[:0]).dtype, device=logits.device)
+    entropies = found.new_empty(len(logits))
+    for part in _blocks(logits):
+        log = at_least_float32(logits[part]).sub(center.to(found.dtype)).div_(temperature).log_softmax(dim=1)
+        torch.exp(log, out=found[part])
+        entropies[part] = -torch.linalg.vecdot(found[part], log)
+    return found, entropies
+
+
+class _PrototypeCrossEntropy(torch.autograd.Function):
+    """Keeps the logits and targets that exist anyway and one number a row; backward makes the gradient and no more.
+
+    Written plainly (divide, log-softmax, multiply) training keeps two float32 matrices a pair of views beside them.
+    """
+
+    @staticmethod
+    def forward(ctx, online: Tensor, target: Tensor, temperature: float, mass: float) -> Tensor:
+        total = torch.empty(len(online), dtype=target.dtype, device=online.device)
+        losses = torch.empty_like(total)
+        for part in _blocks(online):
+            rows = online[part].to(target.dtype)
+            highest = rows.amax(dim=1, keepdim=True)
+            exponentials = torch.sub(rows, highest).div_(temperature).exp_().sum(dim=1)
+            total[part] = highest.squeeze(1).div_(temperature).add_(exponentials.log_())
+            losses[part] = mass * total[part] - torch.linalg.vecdot(target[part], rows) / temperature
+        ctx.temperature, ctx.mass = temperature, mass
+        ctx.save_for_backward(online, target, total)
+        return losses
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        online, target, total = ctx.saved_tensors
+        gradient = torch.empty_like(online)
+        scale = (grad / ctx.temperature).unsqueeze(1)
+        for part in _blocks(online):
+            rows = online[part].to(target.dtype)
+            softmax = torch.add(-total[part, None], rows, alpha=1 / ctx.temperature).exp_()
+            softmax.mul_(ctx.mass * scale[part])
+            gradient[part] = softmax.addcmul_(target[part], scale[part], value=-1)
+        return gradient, None, None, None
+
+
+def _blocks(matrix: Tensor) -> list[slice]:
+    """Rows a few at a time, so that what is computed on the way stays small: in a core's cache on a CPU."""
+    elements = 1 << (17 if matrix.device.type == 'cpu' else 24)
+    rows = max(1, elements // max(1, matrix.shape[1]))
+    return [slice(start, start + rows) for start in range(0, len(matrix), rows)]
