@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from mmengine.config import ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from toys import mlp_branch, toy_resnet
 
@@ -12,13 +13,13 @@ from viewplug.frameworks import Siamese
 NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
 
-def pretrained(path, backbone=None, branches=None, config: str | None = None, **extra) -> dict:
+def pretrained(path, backbone=None, branches=None, config: str = '', target='MomentumTarget', **extra) -> dict:
     """Write a viewplug checkpoint whose values no initialiser would give, in the form of a run; return its weights."""
     torch.manual_seed(7)
     model = Siamese(
         backbone=backbone or toy_resnet(),
         branches=branches or dict(image=mlp_branch()),
-        target=dict(type='MomentumTarget', momentum=0.9),
+        target=dict(type=target),
     )
     state = model.state_dict()
     for value in state.values():
@@ -29,7 +30,7 @@ def pretrained(path, backbone=None, branches=None, config: str | None = None, **
             value.abs_()
         if name.endswith('num_batches_tracked'):
             value.fill_(11)
-    meta = dict(cfg=config or '', epoch=3, iter=42, mmengine_version='0.10.12' + 'ab' * 20)
+    meta = dict(cfg=config, epoch=3, iter=42, mmengine_version='0.10.12' + 'ab' * 20)
     torch.save(dict(state_dict=state, meta=meta, **extra), path)
     return {name: value.clone() for name, value in state.items()}
 
@@ -104,6 +105,7 @@ def faster_rcnn(backbone=None, **changes) -> dict:
 
 def built(cfg: dict, scope: str = 'mmdet'):
     """The model of ``cfg`` as a Runner has it before its first step."""
+    MMLogger.get_instance('quiet', log_level='ERROR')  # mmengine logs each parameter that it initialises
     with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(cfg)
         model.init_weights()

@@ -60,6 +60,21 @@ def origins_in(model: nn.Module) -> list[Origin]:
     return found
 
 
+def check_prefixes(model: nn.Module) -> None:
+    """Look before mmengine initialises ``model``: of a prefix that is not in the file it says no more than that.
+
+    Raises:
+        ValueError: the ``init_cfg.prefix`` of a module is not in its file, or the file cannot be read.
+    """
+    for origin in origins_in(model):
+        weights = weights_of(read_checkpoint(origin.checkpoint))
+        if not any(name.startswith(origin.source) for name in weights):
+            raise ValueError(
+                f'model.{origin.module}.init_cfg.prefix={origin.source!r} is not in {origin.checkpoint}. '
+                f'{describe(weights)} Set the prefix to one of these'
+            )
+
+
 def check_model(
     model: nn.Module, origins: Sequence[Origin], required: Sequence[str] = ('backbone',), allow_surplus: bool = False
 ) -> list[Report]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmengine.hooks import Hook
 
 from viewplug.registry import HOOKS
-from viewplug.transfer.check import Origin, check_model, origins_in, table
+from viewplug.transfer.check import Origin, check_model, check_prefixes, origins_in, table
 from viewplug.transfer.init_from_ssl import InitFromSSL, resumed, unwrapped
 
 
@@ -32,6 +32,10 @@ class TransferCheckHook(Hook):
     def __init__(self, required: Sequence[str] = ('backbone',), allow_surplus: bool = False) -> None:
         self.required = (required,) if isinstance(required, str) else tuple(required)
         self.allow_surplus = allow_surplus
+
+    def before_run(self, runner) -> None:
+        if runner._train_loop is not None and not runner._resume:
+            check_prefixes(unwrapped(runner.model))
 
     def before_train(self, runner) -> None:
         if resumed(runner):
