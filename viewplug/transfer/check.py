@@ -141,7 +141,7 @@ def _check(model: nn.Module, origin: Origin, checkpoint: dict, required: Sequenc
     if found.surplus and not allow_surplus:
         report.errors.append(
             f'{len(found.surplus)} tensors of the file (such as {found.surplus[0]}) have no place in parts that the '
-            "model has: the checkpoint's network is deeper, or has other norm layers"
+            "model has: the checkpoint's network is deeper, or has biases or norm layers that this one lacks"
         )
     _compare_settings(model, module, found, recorded_config(checkpoint), origin.checkpoint, report)
     return report
