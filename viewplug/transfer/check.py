@@ -135,12 +135,12 @@ def _check(model: nn.Module, origin: Origin, checkpoint: dict, required: Sequenc
         notes=list(found.notes),
     )
     bad = [key for key in [*stale, *found.mismatched, *found.missing] if state[key].is_floating_point()]
-    other_names = found.layout != found.own_layout and not origin.by_hook and bad  # cls_token has one name in all
     nothing = not any(state[key].dim() for key in equal)  # batch norm's step counters are equal at birth
-    if nothing or other_names:
+    other_names = found.layout != found.own_layout and not origin.by_hook and bad  # cls_token has one name in all
+    if other_names or (nothing and stale and (origin.by_hook or found.prefix != origin.source)):
         report.errors.append(_not_loaded(origin, found, weights, len(bad), nothing))
     else:
-        report.errors += _incomplete(origin, found, state, stale, bad, required)
+        report.errors += _incomplete(origin, found, state, stale, bad, ('',) if nothing else required)
     if found.surplus and not allow_surplus:
         report.errors.append(
             f'{len(found.surplus)} tensors of the file (such as {found.surplus[0]}) have no place in parts that the '
@@ -161,9 +161,8 @@ def _match(origin: Origin, module: nn.Module, weights: dict) -> Match:
 
 
 def _not_loaded(origin: Origin, found: Match, weights: dict, number: int, nothing: bool) -> str:
-    start = (
-        f'nothing of account ({number} tensors) has its value from {origin.checkpoint}; it would train from scratch. '
-    )
+    count = f'none of its {number} tensors has its' if nothing else f'{number} of its tensors do not have their'
+    start = f'{count} value from {origin.checkpoint}; it would train from scratch. '
     if found.layout != found.own_layout:
         cure = (
             f'The file has {found.layout} names and the model {found.own_layout} names: let viewplug.InitFromSSL '
@@ -204,8 +203,8 @@ def _incomplete(origin, found: Match, state: dict, stale: list, bad: list, requi
 
 
 def within(name: str, prefix: str) -> bool:
-    """Whether ``name`` is ``prefix`` or below it."""
-    return name == prefix or name.startswith(f'{prefix}.')
+    """Whether ``name`` is ``prefix`` or below it; everything is below ''."""
+    return name == prefix or not prefix or name.startswith(f'{prefix}.')
 
 
 def _compare_settings(
