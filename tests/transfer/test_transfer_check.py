@@ -69,7 +69,7 @@ def test_no_prefix_loads_nothing_and_the_error_names_what_there_is_and_the_key_t
             (25, 0, 6, 95, 0),
             r'of another shape.*\(layer1\.0\.conv1\.weight: \(8, 8, 3, 3\)',
         ),
-        (dict(base_channels=4, stem_channels=4), (20, 0, 5, 95, 0), r'100 of 100 tensors .* 95 of another shape'),
+        (dict(base_channels=4, stem_channels=4), (20, 0, 0, 100, 0), r'100 of 100 tensors .* 100 of another shape'),
         (dict(norm_cfg=dict(type='GN', num_groups=2)), None, r'another depth, width or kind|have no place'),
         (dict(deep_stem=True), None, r'not in the file, such as stem\.0\.weight'),
     ],
