@@ -40,6 +40,6 @@ MODELS = _child(root.MODELS, 'backbones', 'necks', 'heads', 'losses', 'targets',
 DATASETS = _child(root.DATASETS, 'datasets')
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'transforms')
-HOOKS = _child(root.HOOKS, 'hooks')
+HOOKS = _child(root.HOOKS, 'hooks', 'transfer')
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'cpu_amp')
 FUNCTIONS = _child(root.FUNCTIONS, 'datasets')

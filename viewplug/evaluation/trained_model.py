@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from mmengine import Config
-from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
 from viewplug.registry import MODELS
+from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 
 
 def trained_model(cfg: Config, path: str) -> nn.Module:
     """Build ``cfg.model`` (with the top-level ``data_preprocessor``) and load the checkpoint ``path`` into it.
 
     Raises:
-        ValueError: the checkpoint is another model's.
+        ValueError: the checkpoint is another model's, or no checkpoint.
     """
     settings = cfg.model.copy()
     if cfg.get('data_preprocessor'):
         settings.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(settings)
-    checkpoint = _load_checkpoint(path, map_location='cpu')
-    state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
+    state = {key.removeprefix('module.'): value for key, value in weights_of(read_checkpoint(path)).items()}
     try:
         missing = model.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
