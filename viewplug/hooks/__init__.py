@@ -9,6 +9,7 @@ from .gallery import ViewGalleryHook
 from .health import RepresentationHealthHook
 from .knn import KNNHook
 from .localization import LocalizationHook
+from .precise_bn import PreciseBNHook
 from .preflight import PreflightHook
 from .step_speed import StepSpeedHook
 
@@ -20,6 +21,7 @@ __all__ = [
     'FrozenBackboneHook',
     'KNNHook',
     'LocalizationHook',
+    'PreciseBNHook',
     'PreflightHook',
     'RepresentationHealthHook',
     'StepSpeedHook',
