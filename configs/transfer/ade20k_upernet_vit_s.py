@@ -1,5 +1,6 @@
-# ADE20K: UPerNet on ViT-S/16, 160k iterations, 16 images a step, crops of 512 (the protocol that SelfPatch and iBOT report;
-# ADCLR compares with SelfPatch). The paper's excerpt gives no optimiser: OUR CHOICE is mmseg's for ViT + UPerNet.
+# ADE20K: UPerNet on ViT-S/16, 160k iterations, 16 images a step, crops of 512 (the protocol that SelfPatch and iBOT
+# report; ADCLR compares with SelfPatch). The paper's excerpt gives no optimiser: OUR CHOICE is
+# mmseg's for ViT + UPerNet.
 _base_ = ['_base_/runtime_mmseg.py', '_base_/vit.py']
 crop_size = (512, 512)
 channels = 384

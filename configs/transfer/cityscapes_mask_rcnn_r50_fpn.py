@@ -1,4 +1,5 @@
-# Cityscapes instances, Mask R-CNN R50-FPN: detectron2's 24k iterations of 8 images, lr 0.01, x0.1 at 18k (ReSim, Table 6).
+# Cityscapes instances, Mask R-CNN R50-FPN: detectron2's 24k iterations of 8 images, lr 0.01, x0.1 at 18k
+# (ReSim, Table 6).
 _base_ = [
     '_base_/mask_rcnn_r50_fpn.py',
     '_base_/cityscapes_instance.py',

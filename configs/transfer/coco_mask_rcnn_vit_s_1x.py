@@ -1,5 +1,6 @@
-# COCO: Mask R-CNN on ViT-S/16, maps of blocks 4, 6, 8, 12 brought to strides 4 to 32 and into an FPN (iBOT's and SelfPatch's
-# form; ADCLR compares with SelfPatch). 1x, 16 images a step. OUR CHOICE: AdamW, lr 1e-4, weight decay 0.05, short side 640-800.
+# COCO: Mask R-CNN on ViT-S/16, maps of blocks 4, 6, 8, 12 brought to strides 4 to 32 and into an FPN (iBOT's and
+# SelfPatch's form; ADCLR compares with SelfPatch). 1x, 16 images a step. OUR CHOICE: AdamW, lr 1e-4, weight decay 0.05,
+# short side 640-800.
 _base_ = [
     '_base_/mask_rcnn_r50_fpn.py',
     '_base_/vit.py',

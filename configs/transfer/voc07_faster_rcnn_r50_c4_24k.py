@@ -1,5 +1,5 @@
-# PASCAL VOC, trainval07 -> test07: Faster R-CNN R50-C4 (ReSim, sec. 4.2). OUR CHOICE, where the paper says nothing: the same
-# 24k iterations as with 07+12.
+# PASCAL VOC, trainval07 -> test07: Faster R-CNN R50-C4 (ReSim, sec. 4.2). OUR CHOICE, where the paper says nothing: the
+# same 24k iterations as with 07+12.
 _base_ = [
     '_base_/faster_rcnn_r50_c4.py',
     '_base_/voc07.py',

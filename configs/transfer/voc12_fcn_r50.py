@@ -1,4 +1,4 @@
-# VOC 2012 semantic segmentation: FCN on R50, 50k iterations on train, mIoU on val at the original size (HCL, sec. 4.2.3).
+# VOC 2012 semantic segmentation: FCN on R50, 50k iterations on train, mIoU on val (HCL, sec. 4.2.3).
 # MoCo's appendix: 16 images a step, lr 0.003, x0.1 at 70 % and 90 %, images scaled by 0.5 to 2, crops of 513, flips; it
 # trains 30k iterations on train_aug (10,582 images): mmseg's ann_file ['ImageSets/Segmentation/train.txt',
 # 'ImageSets/Segmentation/aug.txt'] with data_prefix.seg_map_path ['SegmentationClass', 'SegmentationClassAug'].

@@ -1,4 +1,5 @@
-# PASCAL VOC, trainval07+12 -> test07: Faster R-CNN R50-C4, 24k iterations (MoCo, ReSim Tables 1-4, ContrastiveCrop Table 4).
+# PASCAL VOC, trainval07+12 -> test07: Faster R-CNN R50-C4, 24k iterations (MoCo; ReSim, Tables 1-4;
+# ContrastiveCrop, Table 4).
 _base_ = [
     '_base_/faster_rcnn_r50_c4.py',
     '_base_/voc0712.py',

@@ -9,8 +9,8 @@ from viewplug.registry import TRANSFORMS
 class KeepDifficult(BaseTransform):
     """Train on VOC's "difficult" objects as on any other; goes before ``LoadAnnotations``.
 
-    detectron2, with which the papers were run, does so; mmdet's data set marks them to be ignored, which is right in the
-    test and drops one object in ten in training.
+    detectron2, with which the papers were run, does so; mmdet's data set marks them to be ignored, which is right in
+    the test and drops one object in ten in training.
     """
 
     def transform(self, results: dict) -> dict:

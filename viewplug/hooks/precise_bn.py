@@ -22,8 +22,9 @@ class PreciseBNHook(Hook):
 
     detectron2's ``TEST.PRECISE_BN``, which MoCo's detection configs switch on ("Rethinking Batch in BatchNorm",
     arXiv:2105.07576, sec. 3). Batches come from a second loader of the training data and go through the training
-    forward, so that layers behind the proposals (res5) see the RoIs that training samples; mmpretrain's hook of this name
-    runs the test's RoIs through them and interrupts persistent workers. Layers in evaluation mode (frozen) keep theirs.
+    forward, so that layers behind the proposals (res5) see the RoIs that training samples; mmpretrain's hook of this
+    name runs the test's RoIs through them and interrupts persistent workers. Layers in evaluation mode (frozen)
+    keep theirs.
 
     Give it a priority above the checkpoint hook's, so that checkpoints hold what was evaluated.
 

@@ -1,5 +1,5 @@
-# MoCo's FCN (arXiv:1911.05722, appendix): R50 whose last stage has dilation 2 and stride 1, so stride 16 in all; two 3x3
-# convolutions of 256 channels with dilation 6, BN and ReLU; a 1x1 classifier. No auxiliary head, no dropout.
+# MoCo's FCN (arXiv:1911.05722, appendix): R50 whose last stage has dilation 2 and stride 1, so stride 16 in all; two
+# 3x3 convolutions of 256 channels with dilation 6, BN and ReLU; a 1x1 classifier. No auxiliary head, no dropout.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
     type='EncoderDecoder',

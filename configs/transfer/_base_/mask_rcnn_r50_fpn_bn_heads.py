@@ -1,5 +1,5 @@
-# BN in the heads as well: a box head of four convolutions and one linear layer (two linear layers have no place for a norm)
-# and the mask head's convolutions.
+# BN in the heads as well: a box head of four convolutions and one linear layer (two linear layers have no place for a
+# norm) and the mask head's convolutions.
 _base_ = 'mask_rcnn_r50_fpn.py'
 model = dict(
     roi_head=dict(

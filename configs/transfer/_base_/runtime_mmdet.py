@@ -1,4 +1,4 @@
-# Detection by iterations, as detectron2 counts. Precise BN comes before each evaluation and each checkpoint that follows it.
+# Detection by iterations, as detectron2 counts.
 default_scope = 'mmdet'
 custom_imports = dict(imports=['viewplug'], allow_failed_imports=False)
 default_hooks = dict(
