@@ -36,6 +36,11 @@ def parse_args():
         '--data-root', metavar='DIR', help='train on the images below DIR, nested or not, no labels needed'
     )
     parser.add_argument('--epochs', type=int, help='length of the run; schedules are scaled with it')
+    parser.add_argument(
+        '--init',
+        metavar='CKPT',
+        help="start from a checkpoint's backbone, whoever wrote it (a pre-training config: from all that fits)",
+    )
     parser.add_argument('--stages', action='store_true', help='run the stage before (config field stage1_config) first')
     parser.add_argument(
         '--demo', action='store_true', help='embedded data set and a CPU-sized model, for any pre-training config'

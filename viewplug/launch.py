@@ -23,6 +23,7 @@ from viewplug.hooks.preflight import check_loader
 from viewplug.hooks.step_speed import SWITCHES, StepSpeedHook
 from viewplug.schedule import set_epochs
 from viewplug.training_data import UserError, check_data, set_data_root
+from viewplug.transfer.start_from import start_from
 
 
 def train(args: Namespace) -> None:
@@ -31,6 +32,8 @@ def train(args: Namespace) -> None:
     Raises:
         UserError: before the first step, with a sentence that names the key or path at fault.
     """
+    if args.stages and getattr(args, 'init', None):
+        raise UserError('--stages starts the second stage from the first, and --init from a file: give one of them')
     cfg = read_config(args.config, args)
     if args.stages:
         cfg.load_from = _run_first_stage(cfg, args)
@@ -70,6 +73,8 @@ def read_config(path: str | Path, args: Namespace) -> Config:
         cfg.merge_from_dict(options)
         _place_views(cfg)
         _add_speed_hook(cfg)
+        if getattr(args, 'init', None):
+            print_log(f'--init: {start_from(cfg, args.init)}', 'current')
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or f'{cfg.get("work_dir") or f"work_dirs/{Path(path).stem}"}{"_demo" * args.demo}'
     return cfg

@@ -1,0 +1,400 @@
+"""InitFromSSL: a backbone out of anybody's file, into anybody's network."""
+
+import copy
+import math
+import pickle
+
+import pytest
+import timm
+import torch
+import torchvision
+from checkpoints import NORMALISATION, built, faster_rcnn, plain, pretrained, same, small_resnet
+from mmengine.config import ConfigDict
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from mmpretrain.models.utils import resize_pos_embed
+from processes import in_processes
+from safetensors.torch import save_file
+from toy_runs import numbers
+from toys import mlp_branch
+from torch import nn
+from torch.nn import functional as F
+
+from viewplug.transfer import InitFromSSL
+from viewplug.transfer.layouts import find_layouts, resize_positions
+
+SMALL_VIT = dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)
+
+
+def vit(seed: int = 0, **changes) -> nn.Module:
+    """timm's ViT of 4 x 4 patches, every value drawn anew."""
+    torch.manual_seed(seed)
+    model = timm.create_model('vit_tiny_patch16_224', **{**SMALL_VIT, 'num_classes': 0, **changes})
+    with torch.no_grad():
+        for value in model.parameters():
+            value.normal_(std=0.1)
+    return model.eval()
+
+
+def openmmlab_vit(size: int = 32, scope: str = 'mmpretrain', **changes) -> dict:
+    arch = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=96)
+    if scope == 'mmpretrain':
+        return dict(type='mmpretrain.VisionTransformer', arch=arch, img_size=size, patch_size=8, **changes)
+    arch = dict(embed_dims=24, num_layers=2, num_heads=2, mlp_ratio=4)
+    norm = dict(type='LN', eps=1e-6)
+    return dict(
+        type='mmseg.VisionTransformer', **arch, img_size=size, patch_size=8, norm_cfg=norm, final_norm=True, **changes
+    )
+
+
+class Holder(nn.Module):
+    """A model with a backbone."""
+
+    def __init__(self, backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+
+def write(checkpoint, backbone, **options):
+    """The backbone after InitFromSSL, and what the hook found."""
+    backbone = built(ConfigDict(backbone), 'mmpretrain') if isinstance(backbone, dict) else backbone
+    model = Holder(backbone.eval() or backbone)
+    (found,) = InitFromSSL(str(checkpoint), **options).write(model)
+    return model.backbone, found
+
+
+def test_features_of_a_timm_vit_are_those_of_mmpretrains_after_the_load(tmp_path):
+    source, images = vit(), torch.randn(2, 3, 32, 32)
+    torch.save(source.state_dict(), tmp_path / 'timm.pth')
+    target, found = write(tmp_path / 'timm.pth', openmmlab_vit(out_type='raw'))
+    assert found.layout == 'timm' and not found.missing and not found.mismatched and not found.unexpected
+    assert torch.allclose(target(images)[0], source.forward_features(images), atol=1e-5)
+
+
+def test_features_of_a_timm_vit_are_those_of_mmsegmentations_after_the_load(tmp_path):
+    source, images = vit(), torch.randn(2, 3, 32, 32)
+    torch.save(dict(model=source.state_dict()), tmp_path / 'timm.pth')
+    target, found = write(tmp_path / 'timm.pth', openmmlab_vit(scope='mmseg', out_indices=(1,)))
+    assert not found.missing and not found.mismatched
+    tokens = target(images)[-1].flatten(2).transpose(1, 2)
+    assert torch.allclose(tokens, source.forward_features(images)[:, 1:], atol=1e-5)
+
+
+def test_layer_scale_arrives_too(tmp_path):
+    source, images = vit(init_values=0.1), torch.randn(2, 3, 32, 32)
+    torch.save(source.state_dict(), tmp_path / 'timm.pth')
+    target, found = write(tmp_path / 'timm.pth', openmmlab_vit(out_type='raw', layer_scale_init_value=0.1))
+    assert not found.missing
+    assert torch.allclose(target(images)[0], source.forward_features(images), atol=1e-5)
+
+
+@pytest.mark.parametrize('layout', ['mmpretrain', 'mmseg'])
+def test_openmmlab_vits_go_into_timms(layout, tmp_path):
+    source = built(ConfigDict(openmmlab_vit(scope=layout)), layout)
+    torch.save(dict(state_dict={f'backbone.{k}': v for k, v in source.state_dict().items()}), tmp_path / 'x.pth')
+    target, found = write(tmp_path / 'x.pth', vit(1))
+    assert found.layout == layout and not found.missing and found.prefix == 'backbone.'
+    images = torch.randn(2, 3, 32, 32)
+    source.eval()
+    if layout == 'mmpretrain':
+        assert torch.allclose(source(images)[0], target(images), atol=1e-5)
+    assert torch.equal(target.blocks[1].mlp.fc2.weight, source.layers[1].ffn.layers[1].weight)
+
+
+@pytest.mark.parametrize('side', [2, 6, 7])
+def test_a_position_embedding_is_resized_as_mmpretrain_does(side, tmp_path):
+    source = vit()
+    torch.save(source.state_dict(), tmp_path / 'timm.pth')
+    target, found = write(tmp_path / 'timm.pth', openmmlab_vit(side * 8))
+    expected = resize_pos_embed(source.pos_embed, (4, 4), (side, side), 'bicubic', 1)
+    assert torch.allclose(target.pos_embed, expected, atol=1e-6)
+    assert found.notes == ['timm names -> mmpretrain names', f'pos_embed resized from 17 to {side * side + 1} tokens']
+
+
+def test_a_grid_need_not_be_square_and_a_class_token_can_be_left_behind():
+    positions = torch.randn(1, 17, 8)
+    grid = positions[:, 1:].reshape(1, 4, 4, 8).permute(0, 3, 1, 2)
+    wide = F.interpolate(grid, size=(2, 8), mode='bicubic', align_corners=False).flatten(2).transpose(1, 2)
+    assert torch.allclose(resize_positions(positions, 17, (2, 8)), torch.cat([positions[:, :1], wide], 1))
+    assert torch.allclose(resize_positions(positions, 16, (2, 8)), wide)
+    assert torch.equal(resize_positions(positions, 16, (4, 4)), positions[:, 1:])
+    with pytest.raises(ValueError, match='16 tokens does not fit 17'):
+        resize_positions(positions[:, 1:], 17, (4, 4))
+    with pytest.raises(ValueError, match='no square grid'):
+        resize_positions(torch.zeros(1, 35, 8), 17, (4, 4))
+
+
+def test_the_grid_of_a_wide_network_is_read_off_it(tmp_path):
+    source = vit()
+    torch.save(source.state_dict(), tmp_path / 'timm.pth')
+    for backbone in (
+        vit(1, img_size=(16, 64)),
+        openmmlab_vit((16, 64)),
+        openmmlab_vit((16, 64), 'mmseg', out_indices=(1,)),
+    ):
+        target, _ = write(tmp_path / 'timm.pth', backbone)
+        assert torch.allclose(target.pos_embed, resize_positions(source.pos_embed, 17, (2, 8)))
+
+
+def resnet_of_torchvision() -> nn.Module:
+    torch.manual_seed(0)
+    return torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [2, 2, 2, 2])
+
+
+def original_moco(state: dict) -> dict:
+    """main_moco.py's checkpoint."""
+    query = {f'module.encoder_q.{key}': value for key, value in state.items()}
+    key_encoder = {f'module.encoder_k.{key}': value + 1 for key, value in state.items()}
+    queue = {'module.queue': torch.randn(4, 8), 'module.queue_ptr': torch.zeros(1)}
+    return dict(epoch=200, arch='resnet18', state_dict={**query, **key_encoder, **queue}, optimizer=dict(state={}))
+
+
+def mmpretrains_moco(state: dict) -> dict:
+    online = {f'backbone.{key}': value for key, value in state.items()}
+    average = {f'encoder_k.module.0.{key}': value + 1 for key, value in state.items()}
+    return dict(
+        meta={}, state_dict={**online, **average, 'encoder_k.steps': torch.zeros(()), 'queue': torch.ones(2, 2)}
+    )
+
+
+def detectron2s(state: dict) -> dict:
+    """MoCo's convert-pretrain-to-detectron2.py, written out."""
+    found = {}
+    for key, value in state.items():
+        new = key if 'layer' in key else f'stem.{key}'
+        for stage in (1, 2, 3, 4):
+            new = new.replace(f'layer{stage}', f'res{stage + 1}')
+        for number in (1, 2, 3):
+            new = new.replace(f'bn{number}', f'conv{number}.norm')
+        new = new.replace('downsample.0', 'shortcut').replace('downsample.1', 'shortcut.norm')
+        if not new.endswith('num_batches_tracked') and 'fc' not in new:
+            found[new] = value.numpy()
+    return dict(model=found, __author__='MOCO', matching_heuristics=True)
+
+
+@pytest.mark.parametrize(
+    ('name', 'wrap', 'prefix', 'momentum_prefix'),
+    [
+        ('moco.pth.tar', original_moco, 'module.encoder_q.', 'module.encoder_k.'),
+        ('mmpretrain.pth', mmpretrains_moco, 'backbone.', 'encoder_k.module.0.'),
+        ('torchvision.pth', dict, '', None),
+        ('resnet.safetensors', None, '', None),
+        ('r50.pkl', detectron2s, '', None),
+    ],
+)
+def test_a_resnet_is_found_in_files_of_other_projects(name, wrap, prefix, momentum_prefix, tmp_path):
+    source = resnet_of_torchvision()
+    state = {key: value for key, value in source.state_dict().items()}
+    path = tmp_path / name
+    if name.endswith('.pkl'):
+        path.write_bytes(pickle.dumps(wrap(state)))
+    elif name.endswith('.safetensors'):
+        save_file(state, path)
+    else:
+        torch.save(wrap(state), path)
+    resnet = dict(type='mmpretrain.ResNet', depth=18)
+    target, found = write(path, resnet)
+    assert found.prefix == prefix and not found.mismatched
+    assert all('num_batches_tracked' in key for key in found.missing) and len(found.missing) in (0, 20)
+    for key, value in target.state_dict().items():
+        assert 'num_batches_tracked' in key or torch.equal(value, state[key]), key
+    images = torch.randn(1, 3, 64, 64)
+    source.eval().fc = nn.Identity()
+    assert torch.allclose(source(images), target(images)[-1].mean((2, 3)), atol=1e-5)
+    if momentum_prefix:
+        target, found = write(path, resnet, momentum=True)
+        assert found.prefix == momentum_prefix and torch.equal(target.conv1.weight, state['conv1.weight'] + 1)
+    else:
+        with pytest.raises(ValueError, match='momentum=True, but the file has no momentum copy'):
+            write(path, resnet, momentum=True)
+
+
+def test_dinos_student_and_teacher_are_told_apart(tmp_path):
+    student, teacher = vit().state_dict(), vit(1).state_dict()
+    head = {'head.mlp.0.weight': torch.zeros(3, 3)}
+    content = dict(
+        student={f'module.backbone.{key}': value for key, value in student.items()} | {'module.head.x': head},
+        teacher={f'backbone.{key}': value for key, value in teacher.items()},
+        epoch=100,
+        optimizer=dict(state={}),
+    )
+    content['student'].pop('module.head.x')
+    torch.save(content, tmp_path / 'dino.pth')
+    target, found = write(tmp_path / 'dino.pth', vit(2))
+    assert found.prefix == 'student.module.backbone.'
+    assert torch.equal(target.pos_embed, student['pos_embed'])
+    target, found = write(tmp_path / 'dino.pth', vit(2), momentum=True)
+    assert found.prefix == 'teacher.backbone.' and torch.equal(target.pos_embed, teacher['pos_embed'])
+    torch.save(dict(teacher=content['teacher']), tmp_path / 'teacher.pth')
+    target, found = write(tmp_path / 'teacher.pth', vit(2))
+    assert torch.equal(target.pos_embed, teacher['pos_embed'])
+
+
+def test_a_network_of_no_known_layout_is_found_by_its_names(tmp_path):
+    swin = timm.create_model('swin_tiny_patch4_window7_224', embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1))
+    state = {f'target.backbone.{k}': v + 1 for k, v in swin.state_dict().items() if v.is_floating_point()}
+    state |= {f'backbone.{key}': value for key, value in swin.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'swin.pth')
+    blank = copy.deepcopy(swin)
+    for value in blank.parameters():
+        value.data.zero_()
+    target, found = write(tmp_path / 'swin.pth', blank)
+    assert found.prefix == 'backbone.' and same(target, state, 'backbone.') == len(swin.state_dict())
+
+
+def test_several_modules_each_from_its_own_place(tmp_path):
+    neck = dict(type='RegionNeck', stages=('P3', 'P4'), fpn_channels=16, hidden_channels=8, out_channels=8)
+    head = dict(type='RegionHead', window=(32, 48), stride=(24, 32), downsample=(8, 16), loss=dict(type='InfoNCELoss'))
+    state = pretrained(tmp_path / 'r.pth', branches=dict(image=mlp_branch(), region=dict(neck=neck, head=head)))
+    for modules in (['backbone', 'neck'], dict(backbone='backbone.', neck='branches.region.neck.fpn.')):
+        detector = built(faster_rcnn())
+        found = InitFromSSL(str(tmp_path / 'r.pth'), modules).write(detector)
+        assert [match.prefix for match in found] == ['backbone.', 'branches.region.neck.fpn.']
+        assert same(detector.backbone, state, 'backbone.')
+        assert torch.equal(
+            detector.neck.fpn_convs[2].conv.weight, state['branches.region.neck.fpn.fpn_convs.2.conv.weight']
+        )
+    detector = built(faster_rcnn())
+    found = InitFromSSL(str(tmp_path / 'r.pth'), ['backbone', 'neck'], momentum=True).write(detector)
+    assert [match.prefix for match in found] == ['target.backbone.', 'target.necks.region.fpn.']
+
+
+def test_mistakes_are_sentences_with_what_there_is_and_what_to_set(tmp_path):
+    pretrained(tmp_path / 'v.pth')
+    detector, path = built(faster_rcnn()), str(tmp_path / 'v.pth')
+    with pytest.raises(
+        ValueError,
+        match=r"v\.pth: backbone: the file has nothing that fits under source='encoder\.'\. The file has backbones under "
+        r"'backbone\.' \(120\), 'target\.backbone\.' \(120\).* set source='backbone\.'",
+    ):
+        InitFromSSL(path, source='encoder.').write(detector)
+    with pytest.raises(
+        ValueError, match='FasterRCNN has no module .backbones.; it has data_preprocessor, backbone, neck'
+    ):
+        InitFromSSL(path, 'backbones').write(detector)
+    with pytest.raises(ValueError, match='neck: nothing in the file has the names of this FPN'):
+        InitFromSSL(path, 'neck').write(detector)
+    with pytest.raises(ValueError, match='checkpoint is empty'):
+        InitFromSSL('').write(detector)
+    torch.save(dict(meta={}), tmp_path / 'none.pth')
+    with pytest.raises(ValueError, match='The file holds no weights'):
+        InitFromSSL(str(tmp_path / 'none.pth')).write(detector)
+
+
+def test_layouts_are_told_by_their_names():
+    assert find_layouts(['a.layer1.0.conv1.weight', 'layer4.0.conv1.weight']) == {
+        'a.': 'torchvision',
+        '': 'torchvision',
+    }
+    assert find_layouts(['layers.0.blocks.0.attn.qkv.weight']) == {}
+    assert math.isclose(len(find_layouts(vit().state_dict())), 1)
+
+
+class Toy(BaseModel):
+    """A backbone and a line on top."""
+
+    def __init__(self, backbone: str = 'mmpretrain') -> None:
+        super().__init__()
+        from mmengine.registry import MODELS
+
+        self.backbone = MODELS.build(small_resnet(norm_cfg=dict(type='BN')))
+        self.head = nn.Linear(64, 1)
+
+    def forward(self, inputs, mode='tensor'):
+        loss = self.head(self.backbone(torch.stack(list(inputs)))[-1].mean((2, 3))).mean()
+        return dict(loss=loss)
+
+
+class Still(Hook):
+    """Keeps the backbone as it is at the first step, and the EMA's after it."""
+
+    priority = 'LOWEST'
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if batch_idx == 0 and runner.epoch == 0:
+            model = runner.model.module if hasattr(runner.model, 'module') else runner.model
+            self.start = {key: value.clone() for key, value in model.backbone.state_dict().items()}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                self.average = {key: value.clone() for key, value in hook.ema_model.module.state_dict().items()}
+
+
+def toy_run(folder, hooks, epochs: int = 1, **changes):
+    still = Still()
+    runner = Runner(
+        model=Toy(),
+        work_dir=str(folder),
+        experiment_name=f'init_{next(numbers)}',
+        train_dataloader=dict(
+            batch_size=4,
+            num_workers=0,
+            dataset=[torch.randn(3, 32, 32) for _ in range(8)],
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+        custom_hooks=[*hooks, still],
+        log_level='WARNING',
+        **changes,
+    )
+    runner.train()
+    return runner, still
+
+
+def test_a_run_starts_from_the_file_and_so_does_its_ema(tmp_path):
+    state = pretrained(tmp_path / 'v.pth')
+    hooks = [dict(type='EMAHook'), dict(type='viewplug.InitFromSSL', checkpoint=str(tmp_path / 'v.pth'))]
+    _, still = toy_run(tmp_path / 'run', hooks)
+    for key, value in still.start.items():
+        assert torch.equal(value, state[f'backbone.{key}']), key
+    for key, value in still.average.items():
+        if key.startswith('backbone.') and 'running' not in key and 'tracked' not in key:
+            assert torch.allclose(value, state[key], atol=1e-6), key
+
+
+def test_a_resumed_run_keeps_what_it_has_learnt_and_a_resume_without_a_checkpoint_starts_from_the_file(tmp_path):
+    state = pretrained(tmp_path / 'v.pth')
+    hook = dict(type='viewplug.InitFromSSL', checkpoint=str(tmp_path / 'v.pth'))
+    (tmp_path / 'run').mkdir()
+    runner, still = toy_run(tmp_path / 'run', [hook], resume=True)
+    assert torch.equal(still.start['conv1.weight'], state['backbone.conv1.weight'])
+    path = tmp_path / 'run/epoch_1.pth'
+    saved = torch.load(path, weights_only=False)
+    saved['state_dict']['backbone.conv1.weight'] += 5
+    torch.save(saved, path)
+    (tmp_path / 'run/last_checkpoint').write_text(str(path))
+    runner, _ = toy_run(tmp_path / 'run', [hook], epochs=2, resume=True)
+    assert torch.equal(runner.model.backbone.conv1.weight, state['backbone.conv1.weight'] + 5)
+
+
+def _start_under_ddp(folder) -> tuple:
+    torch.manual_seed(torch.distributed.get_rank())
+    hook = dict(type='viewplug.InitFromSSL', checkpoint=f'{folder}/v.pth')
+    check = dict(type='viewplug.TransferCheckHook')
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    cfg = dict(model_wrapper_cfg=wrapper)
+    _, still = toy_run(
+        f'{folder}/run', [hook, check], launcher='pytorch', cfg=cfg, env_cfg=dict(dist_cfg=dict(backend='gloo'))
+    )
+    return still.start
+
+
+def test_two_processes_under_ddp_both_start_from_the_file(tmp_path):
+    state = pretrained(tmp_path / 'v.pth')
+    for start in in_processes(_start_under_ddp, tmp_path, str(tmp_path)):
+        assert len(start) == 120
+        for key, value in start.items():
+            assert torch.equal(value, state[f'backbone.{key}']), key
+
+
+def test_half_precision_holds_the_rounded_values(tmp_path):
+    state = pretrained(tmp_path / 'v.pth')
+    detector = built(faster_rcnn()).half()
+    InitFromSSL(str(tmp_path / 'v.pth')).write(detector)
+    assert torch.equal(detector.backbone.conv1.weight, state['backbone.conv1.weight'].half())
+    assert detector.backbone.conv1.weight.dtype == torch.float16

@@ -1,0 +1,90 @@
+"""Would this config start from this checkpoint? Builds the model, loads as the run would, and compares all values.
+
+python tools/check_transfer.py configs/transfer/voc_faster_rcnn_r50_c4_24k.py work_dirs/mocov2_r50/epoch_200.pth
+python tools/check_transfer.py CONFIG CKPT --init     # as `tools/train.py CONFIG --init CKPT` would load it
+
+CKPT stands in for every pre-trained file that the config names. No data are needed. Exit code 2 when something that
+should have been loaded was not.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
+
+from viewplug.requirements import require
+
+
+def parse_args():
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='a config of mmdet, mmseg or mmpretrain, or one of configs/transfer')
+    parser.add_argument('checkpoint', help='any file that viewplug.InitFromSSL reads')
+    parser.add_argument('--init', action='store_true', help='load as `tools/train.py --init` does')
+    parser.add_argument(
+        '--required', nargs='+', metavar='MODULE', help='what must be loaded whole (default: the config, or backbone)'
+    )
+    parser.add_argument('--allow-surplus', action='store_true', help='the file may have more blocks than the model')
+    parser.add_argument('--traceback', action='store_true', help='show the traceback of an error')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides')
+    return parser.parse_args()
+
+
+def check(args) -> int:
+    from mmengine import Config
+    from mmengine.logging import MMLogger
+    from mmengine.registry import DefaultScope
+
+    from viewplug.registry import HOOKS, MODELS
+    from viewplug.transfer import InitFromSSL, TransferCheckHook
+    from viewplug.transfer.check import check_model, check_prefixes, table
+    from viewplug.transfer.check_hook import all_origins
+    from viewplug.transfer.checkpoint import read_checkpoint
+    from viewplug.transfer.start_from import set_checkpoint, start_from
+
+    MMLogger.get_instance('check_transfer', log_level='ERROR')  # mmengine lists every parameter it initialises
+    if not Path(args.config).is_file():
+        raise ValueError(f'no config file {Path(args.config).absolute()}')
+    read_checkpoint(args.checkpoint)  # before mmengine's own loader can
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    (start_from if args.init else set_checkpoint)(cfg, args.checkpoint)
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        model = MODELS.build(cfg.model)
+        check_prefixes(model)
+        model.init_weights()
+        names = ('InitFromSSL', 'TransferCheckHook')
+        ours = [hook for hook in cfg.get('custom_hooks') or [] if str(hook.get('type')).rstrip("'>").endswith(names)]
+        hooks = [HOOKS.build(hook) for hook in ours]
+    for hook in hooks:
+        if isinstance(hook, InitFromSSL):
+            hook.write(model)
+    rules = next((hook for hook in hooks if isinstance(hook, TransferCheckHook)), TransferCheckHook())
+    required, surplus = args.required or rules.required, args.allow_surplus or rules.allow_surplus
+    reports = check_model(model, all_origins(model, hooks), required, surplus)
+    print(table(reports))
+    return 2 if any(report.errors for report in reports) else 0
+
+
+def main() -> int:
+    try:
+        require('mmengine', 'mmcv', 'mmpretrain')
+    except ImportError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    args = parse_args()
+    try:
+        return check(args)
+    except ValueError as error:
+        if args.traceback:
+            raise
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())

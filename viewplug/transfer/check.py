@@ -1,0 +1,276 @@
+"""Whether a model holds a checkpoint's weights and will use them as they were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from viewplug.transfer.checkpoint import read_checkpoint, weights_of
+from viewplug.transfer.init_from_ssl import submodule
+from viewplug.transfer.matching import Match, describe, match
+from viewplug.transfer.recorded import recorded_config, recorded_normalisation
+
+HEADINGS = ('module', 'in the file', 'loaded', 'not loaded', 'missing', 'shape', 'unexpected')
+
+
+@dataclass
+class Origin:
+    """Where a module should have come from.
+
+    Attributes:
+        module: its dotted name in the model.
+        checkpoint: the file.
+        source: prefix in the file, or 'auto'.
+        momentum: the momentum copy.
+        by_hook: ``viewplug.InitFromSSL`` writes it, which translates names; ``init_cfg`` does not.
+    """
+
+    module: str
+    checkpoint: str
+    source: str = 'auto'
+    momentum: bool = False
+    by_hook: bool = False
+
+
+@dataclass
+class Report:
+    """The check of one module: a row of the table, and what to say about it."""
+
+    module: str
+    row: tuple
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def origins_in(model: nn.Module) -> list[Origin]:
+    """The modules of ``model`` whose ``init_cfg`` is ``Pretrained``."""
+    found = []
+    for name, module in model.named_modules():
+        configs = getattr(module, 'init_cfg', None)
+        for cfg in configs if isinstance(configs, list) else [configs]:
+            if isinstance(cfg, dict) and cfg.get('type') == 'Pretrained' and name:
+                prefix = cfg.get('prefix')
+                source = f'{prefix.rstrip(".")}.' if prefix else ''
+                found.append(Origin(name, cfg['checkpoint'], source))
+    return found
+
+
+def check_prefixes(model: nn.Module) -> None:
+    """Look before mmengine initialises ``model``: of a prefix that is not in the file it says no more than that.
+
+    Raises:
+        ValueError: the ``init_cfg.prefix`` of a module is not in its file, or the file cannot be read.
+    """
+    for origin in origins_in(model):
+        weights = weights_of(read_checkpoint(origin.checkpoint))
+        if not any(name.startswith(origin.source) for name in weights):
+            raise ValueError(
+                f'model.{origin.module}.init_cfg.prefix={origin.source!r} is not in {origin.checkpoint}. '
+                f'{describe(weights)} Set the prefix to one of these'
+            )
+
+
+def check_model(
+    model: nn.Module, origins: Sequence[Origin], required: Sequence[str] = ('backbone',), allow_surplus: bool = False
+) -> list[Report]:
+    """Compare the values that ``model`` has now with those of the files.
+
+    Args:
+        required: names, or beginnings of names, below which every tensor must have its value from a file.
+        allow_surplus: whether a file may have more blocks than the model, as when its last ones are dropped on purpose.
+
+    Raises:
+        ValueError: a file that cannot be read, or no origin for a required module.
+    """
+    for name in required:
+        if not any(within(origin.module, name) or within(name, origin.module) for origin in origins):
+            raise ValueError(
+                f'{name} is set to come from nowhere, so it would train from scratch. Set '
+                f"model.{name}.init_cfg=dict(type='Pretrained', checkpoint=CKPT, prefix='backbone.'), or let "
+                'tools/train.py CONFIG --init CKPT do it'
+            )
+    files = {path: read_checkpoint(path) for path in dict.fromkeys(origin.checkpoint for origin in origins)}
+    return [_check(model, origin, files[origin.checkpoint], required, allow_surplus) for origin in origins]
+
+
+def table(reports: Sequence[Report]) -> str:
+    """The numbers of tensors, a line a module."""
+    rows = [HEADINGS, *(tuple(map(str, report.row)) for report in reports)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
+    lines = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for report in reports:
+        for label, sentences in (('ERROR', report.errors), ('warning', report.warnings), ('note', report.notes)):
+            lines += [f'{label}: {report.module}: {sentence}' for sentence in sentences]
+    return '\n'.join(lines)
+
+
+def _check(model: nn.Module, origin: Origin, checkpoint: dict, required: Sequence[str], allow_surplus: bool) -> Report:
+    module = submodule(model, origin.module, 'the check')
+    weights = weights_of(checkpoint)
+    try:
+        found = _match(origin, module, weights)
+    except ValueError as error:
+        total = len(module.state_dict())
+        return Report(origin.module, (origin.module, '-', 0, 0, total, 0, 0), [str(error)])
+    state = module.state_dict()
+    equal = {key for key, value in found.weights.items() if torch.equal(state[key].cpu(), value.to(state[key].dtype))}
+    stale = [key for key in found.weights if key not in equal]
+    report = Report(
+        origin.module,
+        (
+            origin.module,
+            found.prefix or "''",
+            len(equal),
+            len(stale),
+            len(found.missing),
+            len(found.mismatched),
+            len(found.unexpected),
+        ),
+        notes=list(found.notes),
+    )
+    bad = [key for key in [*stale, *found.mismatched, *found.missing] if state[key].is_floating_point()]
+    if not any(state[key].dim() for key in equal):  # step counters of batch norm are equal before training too
+        report.errors.append(_nothing(origin, found, weights, len(bad)))
+    else:
+        report.errors += _incomplete(origin, found, state, stale, bad, required)
+    if found.surplus and not allow_surplus:
+        report.errors.append(
+            f'{len(found.surplus)} tensors of the file (such as {found.surplus[0]}) have no place in parts that the '
+            "model has: the checkpoint's network is deeper, or has other norm layers"
+        )
+    _compare_settings(model, module, found, recorded_config(checkpoint), origin.checkpoint, report)
+    return report
+
+
+def _match(origin: Origin, module: nn.Module, weights: dict) -> Match:
+    """As told, or, so that there is something to say, as it should have been told."""
+    if origin.by_hook:
+        return match(origin.module, module, weights, origin.source, origin.momentum)
+    try:
+        return match(origin.module, module, weights, origin.source)
+    except ValueError:
+        return match(origin.module, module, weights, 'auto')
+
+
+def _nothing(origin: Origin, found: Match, weights: dict, number: int) -> str:
+    start = f'none of its {number} tensors has its value from {origin.checkpoint}; it would train from scratch. '
+    if found.layout != found.own_layout:
+        cure = (
+            f'The file has {found.layout} names and the model {found.own_layout} names: let viewplug.InitFromSSL '
+            'write them (tools/train.py CONFIG --init CKPT)'
+        )
+    elif origin.by_hook:
+        cure = 'It was written and changed again: is there another hook that loads or initialises it?'
+    else:
+        cure = f"Set model.{origin.module}.init_cfg.prefix='{found.prefix}' (now {origin.source!r})"
+    return f'{start}{describe(weights)} {cure}'
+
+
+def _incomplete(origin, found: Match, state: dict, stale: list, bad: list, required: Sequence[str]) -> list[str]:
+    """Errors about what is required, and about layers that are loaded by halves."""
+    needed = [key for key in bad if any(within(f'{origin.module}.{key}', name) for name in required)]
+    loaded = {key.rpartition('.')[0] for key in found.weights if key not in stale and state[key].dim()}
+    halves = [key for key in bad if key not in needed and key.rpartition('.')[0] in loaded]
+    errors = []
+    if needed:
+        kinds = [
+            f'{sum(key in names for key in needed)} {label}'
+            for label, names in (
+                ('in the file but not loaded', stale),
+                ('of another shape', found.mismatched),
+                ('not in the file', found.missing),
+            )
+            if any(key in names for key in needed)
+        ]
+        shapes = next((f' ({k}: {a} in the file, {b} here)' for k, (a, b) in found.mismatched.items()), '')
+        errors.append(
+            f'{len(needed)} of {sum(v.is_floating_point() for v in state.values())} tensors do not have their value '
+            f'from {origin.checkpoint}: {", ".join(kinds)}, such as {needed[0]}{shapes}. Another depth, width or kind '
+            'of network than the one that was pre-trained?'
+        )
+    if halves:
+        errors.append(f'{len(halves)} tensors were left out of layers that loaded otherwise, such as {halves[0]}')
+    return errors
+
+
+def within(name: str, prefix: str) -> bool:
+    """Whether ``name`` is ``prefix`` or below it."""
+    return name == prefix or name.startswith(f'{prefix}.')
+
+
+def _compare_settings(
+    model: nn.Module, module: nn.Module, found: Match, config: dict, path: str, report: Report
+) -> None:
+    """What loads without a complaint and computes something else."""
+    pretraining = (config.get('model') or {}).get('backbone') or {}
+    caffe = _stride_in_1x1(module)
+    recorded = pretraining.get('style', 'caffe' if 'caffe' in path else 'pytorch')  # OpenMMLab's names of such files
+    if caffe is not None and found.layout == 'torchvision' and caffe != (recorded == 'caffe'):
+        here, there = ('caffe', 'pytorch') if caffe else ('pytorch', 'caffe')
+        report.errors.append(
+            f"style='{here}' puts the stride of a bottleneck on another convolution than the pre-trained network: all "
+            f"weights load and the features are wrong. Set style='{there}' (model.{found.module}.style)"
+        )
+    if found.module == 'backbone':
+        report.warnings += _other_normalisation(model, recorded_normalisation(config))
+    report.notes += _norm_notes(module)
+
+
+def _stride_in_1x1(module: nn.Module) -> bool | None:
+    """Whether bottlenecks stride on their first 1x1 convolution; None where none of them strides."""
+    for block in module.modules():
+        first, second = getattr(block, 'conv1', None), getattr(block, 'conv2', None)
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d) and hasattr(block, 'conv3'):
+            strides = first.stride[0], second.stride[0]
+            if max(strides) > 1 and first.kernel_size == (1, 1):
+                return strides[0] > 1
+    return None
+
+
+def _other_normalisation(model: nn.Module, recorded: dict) -> list[str]:
+    """Mean, std and channel order against those of pre-training."""
+    mine = getattr(model, 'data_preprocessor', None)
+    warnings = []
+    for key in ('mean', 'std'):
+        value = getattr(mine, key, None)
+        if isinstance(value, torch.Tensor) and recorded.get(key):
+            value, wanted = value.flatten().cpu(), torch.tensor(recorded[key], dtype=torch.float32).flatten()
+            if value.shape != wanted.shape or not torch.allclose(value, wanted, atol=0.05):
+                warnings.append(
+                    f'data_preprocessor.{key}={[round(v, 3) for v in value.tolist()]}, but pre-training had '
+                    f'{[round(v, 3) for v in wanted.tolist()]}'
+                )
+    swaps = getattr(mine, '_channel_conversion', getattr(mine, 'to_rgb', None))
+    if mine is not None and swaps is not None and recorded.get('to_rgb') and not swaps:
+        warnings.append('the data preprocessor gives BGR, but pre-training saw RGB: set bgr_to_rgb=True')
+    return warnings
+
+
+def _norm_notes(module: nn.Module) -> list[str]:
+    """Batch norm whose statistics and weights do not go together, as they will be in training."""
+    modes = {part: part.training for part in module.modules()}
+    module.train()
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    frozen = [part for part in norms if not part.training]
+    moving = [part for part in norms if part.training]
+    weights_frozen = {part for part in norms if not any(p.requires_grad for p in part.parameters())}
+    layers_train = any(p.requires_grad for p in module.parameters())
+    for part, mode in modes.items():
+        part.training = mode
+    notes = []
+    if norms and len(frozen) == len(norms) and layers_train:
+        notes.append(
+            'norm_eval=True: the layers train but batch norm keeps the statistics of pre-training; the transfer '
+            'protocols of self-supervised papers train it (norm_eval=False, SyncBN)'
+        )
+    if any(part in weights_frozen for part in moving):
+        notes.append(
+            'frozen layers whose batch norm statistics still move: frozen_stages with norm_eval=False, or '
+            'norm_cfg.requires_grad=False; what is frozen then drifts'
+        )
+    return notes

@@ -1,0 +1,61 @@
+"""A run that would train from scratch by mistake does not begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmengine.hooks import Hook
+
+from viewplug.registry import HOOKS
+from viewplug.transfer.check import Origin, check_model, check_prefixes, origins_in, table
+from viewplug.transfer.init_from_ssl import InitFromSSL, resumed, unwrapped
+
+
+@HOOKS.register_module()
+class TransferCheckHook(Hook):
+    """Compare the model with the checkpoint it should have come from, value by value, before the first step.
+
+    It reads which modules should have come from where off the model's own ``init_cfg=dict(type='Pretrained', ...)`` and
+    the run's ``viewplug.InitFromSSL`` hook. The log has a table; settings under which the right weights compute
+    something else (``style='caffe'``) are errors too, another normalisation is a warning. On resume it does nothing.
+
+    Args:
+        required: modules, or parts of them, all of whose weights and statistics must have come from a checkpoint.
+        allow_surplus: whether the checkpoint may have more blocks than the model.
+
+    Raises:
+        ValueError: something required did not arrive, or a module that should come from a file got nothing of it.
+    """
+
+    priority = 'HIGH'  # after InitFromSSL, before anything that looks at the model
+
+    def __init__(self, required: Sequence[str] = ('backbone',), allow_surplus: bool = False) -> None:
+        self.required = (required,) if isinstance(required, str) else tuple(required)
+        self.allow_surplus = allow_surplus
+
+    def before_run(self, runner) -> None:
+        if runner._train_loop is not None and not runner._resume:
+            check_prefixes(unwrapped(runner.model))
+
+    def before_train(self, runner) -> None:
+        if resumed(runner):
+            return
+        model = unwrapped(runner.model)
+        reports = check_model(model, all_origins(model, runner.hooks), self.required, self.allow_surplus)
+        errors = [f'{report.module}: {error}' for report in reports for error in report.errors]
+        log = runner.logger.error if errors else runner.logger.info
+        log(f'TransferCheckHook:\n{table(reports)}')
+        if errors:
+            raise ValueError('TransferCheckHook: ' + ' | '.join(errors))
+
+
+def all_origins(model, hooks) -> list[Origin]:
+    """Of ``init_cfg`` and of :class:`InitFromSSL`, which writes later and so has the last word."""
+    written = [
+        Origin(name, hook.checkpoint, source, hook.momentum, by_hook=True)
+        for hook in hooks
+        if isinstance(hook, InitFromSSL)
+        for name, source in hook.modules.items()
+    ]
+    names = {origin.module for origin in written}
+    return [*written, *(origin for origin in origins_in(model) if origin.module not in names)]

@@ -1,0 +1,57 @@
+"""What a run checkpoint says of how it was trained, read without running its config."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+
+def recorded_config(checkpoint: dict) -> dict:
+    """The literal part of the config that mmengine wrote into ``checkpoint['meta']['cfg']``; empty if there is none.
+
+    A config is Python code and loading it runs it. Here assignments of literals and ``dict(...)`` are read, and all
+    else is passed over.
+    """
+    meta = checkpoint.get('meta')
+    text = meta.get('cfg') if isinstance(meta, dict) else None
+    if not isinstance(text, str):
+        return {}
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return {}
+    found = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            found[statement.targets[0].id] = _value(statement.value)
+    return found
+
+
+def recorded_commit(checkpoint: dict) -> str | None:
+    """The git commit that the run was started at: mmengine appends it to its own version."""
+    meta = checkpoint.get('meta')
+    version = meta.get('mmengine_version', '') if isinstance(meta, dict) else ''
+    found = re.search(r'[0-9a-f]{40}$', str(version))
+    return found[0] if found else None
+
+
+def recorded_normalisation(config: dict) -> dict:
+    """``mean``, ``std`` and ``to_rgb`` of a viewplug or mmpretrain config, where it has them."""
+    model = config.get('model') if isinstance(config.get('model'), dict) else {}
+    seen = config.get('data_preprocessor') or model.get('data_preprocessor') or {}
+    return {key: seen[key] for key in ('mean', 'std', 'to_rgb') if isinstance(seen, dict) and key in seen}
+
+
+def _value(node: ast.expr):
+    if isinstance(node, ast.Call):
+        plain = isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args
+        return {word.arg: _value(word.value) for word in node.keywords if word.arg} if plain else None
+    if isinstance(node, ast.Dict):
+        keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+        return dict(zip(keys, map(_value, node.values), strict=True))
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_value(item) for item in node.elts]
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
