@@ -6,6 +6,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 from toys import ToyBackbone, toy_resnet
 
+from viewplug.backbones import QueryViT
 from viewplug.ops.backbone_heatmaps import HeatmapProbe
 
 ARCH = dict(embed_dims=24, num_layers=2, num_heads=3, feedforward_channels=48)
@@ -69,6 +70,26 @@ def test_attention_is_that_of_the_class_token_in_the_last_block(build):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize('kind', ['auto', 'token_norm'])
+@pytest.mark.parametrize('out', ['mapping', 'maps', 'cls'])
+def test_query_vit_shows_what_timms_vit_shows_with_and_without_queries(kind, out):
+    settings = dict(img_size=(32, 48), patch_size=8, embed_dim=24, depth=2, num_heads=3)
+    model, plain, images = (
+        QueryViT('vit_tiny_patch16_224', out=out, **settings).eval(),
+        timm_vit(),
+        torch.randn(3, 3, 32, 48),
+    )
+    plain.load_state_dict(model.state_dict())
+    expected, _ = probed(plain, kind, images)
+    assert torch.allclose(probed(model, kind, images)[0], expected, atol=1e-5)
+    if out == 'mapping':
+        found = []
+        with HeatmapProbe(model, kind, lambda heatmap, inputs: found.append(heatmap)):
+            model(images, queries=torch.randn(3, 4, 3, 8, 8))
+        assert torch.allclose(found[0], expected, atol=1e-5)
+
+
+@torch.no_grad()
 def test_token_norms_are_lengths_of_the_last_blocks_patch_tokens():
     model, images = vit(out_type='featmap', final_norm=False), torch.randn(2, 3, 32, 48)
     heatmap, (maps,) = probed(model, 'token_norm', images)
@@ -109,6 +130,8 @@ def test_what_a_backbone_cannot_give_is_named():
         HeatmapProbe(timm_vit(class_token=False, global_pool='avg'), 'attention', print)
     with pytest.raises(ValueError, match="last output of VisionTransformer has the shape .1, 24.*'token_norm'"):
         probed(vit(), 'features', images)
+    with pytest.raises(ValueError, match="last output of QueryViT has the shape .1, 6, 192.*'token_norm'"):
+        probed(QueryViT('vit_tiny_patch16_224', depth=1), 'features', torch.randn(1, 3, 32, 48))
     model = vit()
     model.num_extra_tokens = 0
     with pytest.raises(ValueError, match='25 patch tokens of an image of 32 x 48 px make no grid'):

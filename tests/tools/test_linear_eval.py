@@ -238,3 +238,42 @@ def test_two_processes_share_the_batch_and_agree_on_the_accuracy(work_dir, tmp_p
     first, second = in_processes(_rank, tmp_path / 'meet', str(work_dir))
     assert first == second == json.loads((work_dir / 'linear_eval.json').read_text())
     assert (first['batch_size'], first['val_images']) == (16, 12)
+
+
+VIT = dict(
+    type='viewplug.QueryViT',
+    model_name='vit_tiny_patch16_224',
+    img_size=32,
+    patch_size=8,
+    embed_dim=12,
+    depth=3,
+    num_heads=3,
+    mask_token=True,
+    drop_path_rate=0.1,
+)
+
+
+@pytest.mark.parametrize('last', [None, 2])
+def test_a_query_vit_is_probed_by_its_class_tokens(tool, work_dir, monkeypatch, tmp_path, last):
+    cfg = pretraining_config()
+    cfg.model.backbone = VIT
+    for old in work_dir.glob('*.py'):
+        old.unlink()
+    cfg.dump(work_dir / 'dino.py')
+    branch = dict(
+        neck=dict(type='MLPNeck', out_channels=4),
+        head=dict(type='QueueHead', queue_len=4, loss=dict(type='InfoNCELoss')),
+    )
+    model = Siamese(backbone=VIT, branches=dict(image=branch), target=dict(type='MomentumTarget'))
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict()), work_dir / 'epoch_3.pth')
+    protocol = 'small'
+    if last:
+        protocol = tmp_path / 'dino_protocol.py'
+        small = (ROOT / 'configs/_base_/linear_small.py').read_text()
+        protocol.write_text(f"{small}\nbackbone = dict(out='cls', out_indices=(-2, -1))\n")
+    assert call(tool, monkeypatch, work_dir, '--epochs', '1', '--protocol', protocol, *SHORT) == 0
+    after = torch.load(work_dir / 'linear/epoch_1.pth', weights_only=False)['state_dict']
+    assert after['head.fc.weight'].shape == (3, 12 * (last or 1))
+    expected = model.backbone.state_dict()
+    assert all(torch.equal(value, after[f'backbone.{key}']) for key, value in expected.items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -11,21 +13,31 @@ def backbone_layout(backbone: nn.Module, image_size: int = 128) -> tuple[tuple[i
     """Run one blank image through ``backbone`` (evaluation mode, nothing is changed in it).
 
     Args:
-        backbone: any module from (N, 3, H, W) to a map, a vector or a sequence of them: mmpretrain's, timm's, ours.
-        image_size: side of the blank image in pixels.
+        backbone: any module from (N, 3, H, W) to a map, tokens, a vector or a sequence of them, or to a mapping, of
+            which ``cls`` counts: mmpretrain's, timm's, ours.
+        image_size: side of the blank image in pixels; timm's ViTs name their own, and some take no other.
 
     Returns:
-        Channels and strides (pixels; None for an (N, C) vector) of its outputs, in the order it gives them.
+        Channels and strides (pixels; None for a vector (N, C) or tokens (N, L, C)) of its outputs, in the order it
+        gives them.
     """
     modes = {module: module.training for module in backbone.modules()}
     first = next(backbone.parameters())
     try:
         backbone.eval()  # not chained: mmpretrain's backbones return None here
-        outputs = backbone(first.new_zeros(1, 3, image_size, image_size))
+        height, width = _own_image_size(backbone) or (image_size, image_size)
+        outputs = backbone(first.new_zeros(1, 3, height, width))
     finally:
         for module, mode in modes.items():
             module.training = mode
+    outputs = outputs['cls'] if isinstance(outputs, Mapping) else outputs
     outputs = [outputs] if isinstance(outputs, Tensor) else outputs
-    channels = tuple(output.shape[1] for output in outputs)
-    strides = tuple(round(image_size / output.shape[-1]) if output.dim() == 4 else None for output in outputs)
+    channels = tuple(output.shape[-1 if output.dim() == 3 else 1] for output in outputs)
+    strides = tuple(round(width / output.shape[-1]) if output.dim() == 4 else None for output in outputs)
     return channels, strides
+
+
+def _own_image_size(backbone: nn.Module) -> tuple[int, int] | None:
+    """Height and width that a ViT of timm, in mmpretrain's TIMMBackbone or ours, was built for."""
+    patch_embed = getattr(getattr(backbone, 'timm_model', backbone), 'patch_embed', None)
+    return getattr(patch_embed, 'img_size', None)

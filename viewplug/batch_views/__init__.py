@@ -5,7 +5,8 @@ from viewplug.requirements import require
 require('mmengine', 'mmcv', 'mmpretrain')
 
 from .batch_views import BatchViews  # noqa: E402
+from .data_preprocessor import ViewsDataPreprocessor  # noqa: E402
 from .switch import to_device_views  # noqa: E402
 from .view import View  # noqa: E402
 
-__all__ = ['BatchViews', 'View', 'to_device_views']
+__all__ = ['BatchViews', 'View', 'ViewsDataPreprocessor', 'to_device_views']

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +12,9 @@ from mmpretrain.models.utils.data_preprocessor import SelfSupDataPreprocessor
 from torch import Tensor
 from torch.nn import functional as F
 
-from viewplug.batch_views.operator import check_prob, uniform
+from viewplug.batch_views.operator import check_prob, to_device, uniform
 from viewplug.batch_views.view import View
+from viewplug.block_masking import BlockMasking
 from viewplug.registry import MODELS
 from viewplug.views import ViewGeometry
 
@@ -35,6 +37,8 @@ class BatchViews(SelfSupDataPreprocessor):
             RandomFlip out of ``transforms`` for views that are mirrored together only).
         queries: dict(num=Q, transforms=[...]), small crops beside the views (ADCLR): they come as ``queries``
             (N, Q, 3, p, p), normalised as the views are, with ``query_boxes`` (N, Q, 4). Never mirrored with the views.
+        masks: dict(num_views=V, grid=..., ...), which patches of the first V views are masked (iBOT), settings as in
+            ``viewplug.block_masking.BlockMasking``: they come as ``masks`` (N, V, h, w) bool.
         **kwargs: ``mean``, ``std``, ``to_rgb``, ``non_blocking`` of SelfSupDataPreprocessor.
 
     Raises:
@@ -47,6 +51,7 @@ class BatchViews(SelfSupDataPreprocessor):
         num_views: int | Sequence[int],
         shared_flip: float = 0.0,
         queries: dict | None = None,
+        masks: dict | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,6 +69,11 @@ class BatchViews(SelfSupDataPreprocessor):
                 raise ValueError(f'data_preprocessor.queries takes num and transforms, got {", ".join(queries)}')
             self.queries = View(queries['transforms'])
             self.num_queries = queries['num']
+        self.masked_views, self.masking = 0, None
+        if masks is not None:
+            settings = dict(masks)
+            self.masked_views = settings.pop('num_views', 2)
+            self.masking = BlockMasking(**settings)
         self.batches = 0
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -100,6 +110,9 @@ class BatchViews(SelfSupDataPreprocessor):
         if self.queries is not None:
             queries, query_boxes, _ = self.queries.many(self.num_queries, **common)
             result |= dict(queries=queries.transpose(0, 1), query_boxes=query_boxes.transpose(0, 1))
+        if self.masking is not None:
+            drawn = self.masking.draw(len(images) * self.masked_views, functools.partial(uniform, generator=generator))
+            result['masks'] = to_device(drawn, images.device).unflatten(0, (len(images), self.masked_views))
         return result
 
     def _normalised(self, view: Tensor) -> Tensor:

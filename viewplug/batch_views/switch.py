@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+
 from mmengine import Config
+
+from viewplug.transforms.query_crops import QueryCrops
+
+BESIDE = ('QueryCrops', 'BlockMasks')
+PACKING = ('PackInputs', 'PackViews')
 
 
 def to_device_views(cfg: Config, in_memory: bool = False) -> None:
     """Move the ``MultiView`` of the training pipeline into the data preprocessor, ``viewplug.BatchViews``.
+
+    What travels beside the views moves with them: ``viewplug.QueryCrops`` and ``viewplug.BlockMasks``.
 
     Args:
         cfg: a pre-training config of ``viewplug.Siamese``, changed in place. Moving it twice changes nothing more.
@@ -42,14 +51,35 @@ def _move_views(cfg: Config, preprocessor: dict) -> None:
         'num_views': num_views,
         'transforms': multi_view['transforms'],
         **{key: multi_view[key] for key in ('shared_flip',) if key in multi_view},
+        **_beside(steps),
     }
     cfg.model.pop('data_preprocessor', None)
-    loader.dataset.pipeline = [step for place, step in enumerate(steps) if place != places[0]]
+    moved = ('MultiView', *BESIDE)
+    loader.dataset.pipeline = [step for step in steps if not step['type'].endswith(moved)]
     loader.collate_fn = dict(type='pseudo_collate')
 
 
+def _beside(steps: list[dict]) -> dict:
+    """``queries`` and ``masks`` of ``viewplug.BatchViews``, as the steps of the pipeline say them."""
+    found = {}
+    for step in steps:
+        settings = {key: value for key, value in step.items() if key != 'type'}
+        if step['type'].endswith('QueryCrops'):
+            try:
+                whole = inspect.signature(QueryCrops).bind(**settings)
+            except TypeError as error:
+                raise ValueError(f'viewplug.QueryCrops: {error}') from None
+            whole.apply_defaults()
+            number, own = whole.arguments.pop('num'), whole.arguments.pop('transforms')
+            crop = dict(type='viewplug.RandomResizedCrop', **whole.arguments)
+            found['queries'] = dict(num=number, transforms=[crop, *own])
+        elif step['type'].endswith('BlockMasks'):
+            found['masks'] = settings
+    return found
+
+
 def _move_images(loader: dict) -> None:
-    loader.dataset.pipeline = [step for step in loader.dataset.pipeline if not step['type'].endswith('PackInputs')]
+    loader.dataset.pipeline = [step for step in loader.dataset.pipeline if not step['type'].endswith(PACKING)]
     loader.dataset = dict(type='viewplug.InMemoryDataset', dataset=loader.dataset)
     loader.collate_fn = dict(type='viewplug.take_batch')
     loader.num_workers = 0

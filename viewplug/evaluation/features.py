@@ -8,6 +8,8 @@ from mmengine.dist import all_gather, get_dist_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from viewplug.backbones.pooling import Features, pooled
+
 
 @torch.no_grad()
 def extract_features(
@@ -51,19 +53,9 @@ def extract_features(
     return torch.cat(features), torch.tensor(labels, device=device) if known else None
 
 
-def pool(features: Tensor | Sequence) -> Tensor:
-    """What a backbone gives -> (N, D), float32, unit length.
-
-    Of a tuple (stages; ViT's patch tokens with the class token last) the last element counts. Maps (N, D, H, W) are
-    averaged over positions, tokens (N, L, D) over tokens, vectors (N, D) stay.
-    """
-    while isinstance(features, tuple | list):
-        features = features[-1]
-    if features.ndim == 4:
-        features = features.mean(dim=(2, 3), dtype=torch.float32)
-    elif features.ndim == 3:
-        features = features.mean(dim=1, dtype=torch.float32)
-    return F.normalize(features.float(), dim=1)
+def pool(features: Features) -> Tensor:
+    """What a backbone gives -> (N, D), float32, unit length; see :func:`viewplug.backbones.pooled` for what counts."""
+    return F.normalize(pooled(features, torch.float32).float(), dim=1)
 
 
 def share(loader: DataLoader) -> DataLoader:

@@ -59,7 +59,9 @@ def linear_config(
             :func:`viewplug.evaluation.linear_data.labelled_datasets`) are taken.
         checkpoint: of the run.
         protocol: ``batch_size`` (of all processes together), ``optim_wrapper``, ``param_scheduler`` and ``train_cfg``,
-            as configs/_base_/linear_*.py have them.
+            as configs/_base_/linear_*.py have them; and ``backbone``, arguments in which the probed backbone differs
+            from the trained one. A ``viewplug.QueryViT`` gives its class token, ``out='cls'``, unless told otherwise
+            there.
         prefix: where the backbone is in the checkpoint; ``'target.backbone.'`` is the momentum copy.
         augment: train on random crops and flips, as the paper does, or on whole images.
         epochs: in place of the protocol's; the schedule is scaled.
@@ -72,14 +74,14 @@ def linear_config(
     train_set, val_set = labelled_datasets(pretraining)
     size = single_view_size(pretraining)
     scope = pretraining.get('default_scope') or 'mmpretrain'
+    backbone = _probed(pretraining.model.backbone, protocol.get('backbone', {}))
     with DefaultScope.overwrite_default_scope(scope):  # for names without a prefix
         classes = _number_of_classes(train_set)
-        channels, is_map = _last_output(pretraining.model.backbone, size)
+        channels, is_map = _last_output(backbone, size)
     if augment:
         train_set = training_pipeline(train_set, size)
     if protocol.batch_size % world_size:
         raise ValueError(f'batch_size={protocol.batch_size} cannot be shared by {world_size} processes')
-    backbone = copy.deepcopy(pretraining.model.backbone)
     backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint, prefix=prefix)
     seen = pretraining.get('data_preprocessor') or pretraining.model.get('data_preprocessor') or {}
     topk = (1, 5) if classes > 5 else (1,)
@@ -194,6 +196,15 @@ def _number_of_classes(dataset: dict) -> int:
     if number < 2:
         raise ValueError(f'a classifier needs at least two classes, but the labelled data ({leaf}) have {number}')
     return number
+
+
+def _probed(backbone: dict, changes: dict) -> dict:
+    """The backbone of the run, as a classifier reads it."""
+    backbone = copy.deepcopy(backbone)
+    if str(backbone.type).endswith('QueryViT'):
+        backbone.update(out='cls')
+    backbone.update(changes)
+    return backbone
 
 
 def _last_output(backbone: dict, size: int) -> tuple[int, bool]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from mmengine.dataset import BaseDataset
+from mmpretrain.datasets.transforms import PackInputs
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
@@ -150,4 +151,4 @@ def _only_leaf(dataset, leaves: list) -> BaseDataset:
 
 
 def _loading_steps(leaf: BaseDataset) -> list[Callable]:
-    return [step for step in leaf.pipeline.transforms if type(step).__name__ != 'PackInputs']
+    return [step for step in leaf.pipeline.transforms if not isinstance(step, PackInputs)]

@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from viewplug.backbones.pooling import Features, pooled
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
 
@@ -69,10 +70,10 @@ class MLPNeck(BaseModule):
         self.out_channels = out_channels
         self.normalize = normalize
 
-    def forward(self, features: Tensor | Sequence[Tensor]) -> tuple[Tensor]:
+    def forward(self, features: Features) -> tuple[Tensor]:
         """
         Args:
-            features: the backbone's maps (N, C, H, W), of which the last is used, or one (N, C) vector.
+            features: what a backbone gives; :func:`viewplug.backbones.pooled` says what of it counts.
 
         Returns:
             A 1-tuple, as mmpretrain's necks: the (N, out_channels) embedding.
@@ -86,9 +87,3 @@ def _norm(cfg: dict | None, channels: int) -> list[nn.Module]:
     if not cfg:
         return []
     return [build_norm_layer({**cfg, 'type': 'BN1d'} if cfg['type'] == 'BN' else dict(cfg), channels)[1]]
-
-
-def pooled(features: Tensor | Sequence[Tensor]) -> Tensor:
-    """The last of a backbone's outputs as one vector an image: (N, C, H, W) is averaged, (N, C) is taken as it is."""
-    last = features if isinstance(features, Tensor) else features[-1]
-    return last.mean(dim=(2, 3)) if last.dim() == 4 else last

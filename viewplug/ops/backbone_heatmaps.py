@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,8 @@ class HeatmapProbe:
     A ViT is a module whose ``layers`` (mmpretrain's VisionTransformer and what derives from it) or ``blocks`` (timm's;
     mmpretrain's TIMMBackbone is looked into) hold blocks with ``attn.qkv``, ``attn.num_heads``, a fused projection of
     (query, key, value) x heads x channels, as both libraries write it; ``num_extra_tokens`` or ``num_prefix_tokens``
-    says how many tokens come before the patches, the class token first. Rotary position embeddings, which act
+    says how many tokens come before the patches, the class token first. ``viewplug.QueryViT`` is one; its query tokens,
+    which the class token does not see, do not count. Rotary position embeddings, which act
     behind the projection, are not seen: take ``'token_norm'`` there.
 
     While ``active`` is False it does nothing.
@@ -80,15 +81,19 @@ class HeatmapProbe:
         inner, self._inner = self._inner, None
         if self.kind == 'features':
             self.found(channel_sum(self._last_maps(output).detach()), images)
-        elif inner is None:
+            return
+        if inner is None:
             raise ValueError(f'heatmap={self.kind!r}: the last block of {self.name} did not run in its forward')
-        elif self.kind == 'attention':
+        if isinstance(output, Mapping) and 'query' in output:  # QueryViT has its queries behind the patches
+            inner = inner[:, : self.extra + output['patch'].shape[1]]
+        if self.kind == 'attention':
             self.found(_as_grid(class_attention(self.blocks[-1].attn, inner, self.extra), images), images)
         else:
             norms = inner[:, self.extra :].float().norm(dim=2)
             self.found(_as_grid(norms, images), images)
 
     def _last_maps(self, output) -> Tensor:
+        output = list(output.values()) if isinstance(output, Mapping) else output
         maps = [output] if isinstance(output, Tensor) else list(output)
         while maps and isinstance(maps[-1], tuple | list):
             maps = list(maps[-1])

@@ -24,6 +24,7 @@ def steps_before(pipeline: Any, kind: type) -> list:
     """The transforms that a sample passes on its way to the first one of class ``kind``, which must be in there.
 
     Of views that are cut side by side (MultiView), or alternatives (RandomChoice), only the first way is followed.
+    Steps that make something beside the image (``beside_image``: QueryCrops, BlockMasks) are left out.
     """
     if isinstance(pipeline, kind):
         return []
@@ -31,7 +32,7 @@ def steps_before(pipeline: Any, kind: type) -> list:
     for child in _children(pipeline):
         if transforms_in(child, kind):
             return steps + steps_before(child, kind)
-        if _is_sequence(pipeline):
+        if _is_sequence(pipeline) and not getattr(child, 'beside_image', False):
             steps.append(child)
     raise ValueError(f'there is no {kind.__name__} in {pipeline!r}')
 

@@ -1,0 +1,33 @@
+"""mmpretrain's SelfSupDataPreprocessor that hands on what travels beside the views."""
+
+from __future__ import annotations
+
+from mmpretrain.models.utils.data_preprocessor import SelfSupDataPreprocessor
+from torch import Tensor
+
+from viewplug.registry import MODELS
+
+
+@MODELS.register_module()
+class ViewsDataPreprocessor(SelfSupDataPreprocessor):
+    """The stock one, same arguments; every other key of the batch becomes an argument of the model's forward.
+
+    ``queries`` (N, Q, 3, p, p) are normalised as a view is; ``query_boxes``, ``masks`` and the like change the device.
+    """
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """
+        Args:
+            data: ``inputs``, V views (N, 3, H_v, W_v) or one tensor; ``data_samples``; any other keys.
+
+        Returns:
+            ``data``, cast and normalised.
+        """
+        extras = self.cast_data({key: value for key, value in data.items() if key not in ('inputs', 'data_samples')})
+        samples = data.get('data_samples')
+        result = super().forward(dict(inputs=data['inputs'], data_samples=samples), training)
+        queries: Tensor | None = extras.get('queries')
+        if queries is not None:
+            as_view = super().forward(dict(inputs=[queries.flatten(0, 1)], data_samples=None), training)['inputs'][0]
+            extras['queries'] = as_view.unflatten(0, queries.shape[:2])
+        return {**extras, **result}
