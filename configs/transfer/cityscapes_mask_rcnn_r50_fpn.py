@@ -5,7 +5,7 @@ _base_ = [
     '_base_/cityscapes_instance.py',
     '_base_/sgd_detectron2.py',
     '_base_/runtime_mmdet.py',
-    '_base_/precise_bn.py',
+    '_base_/hooks.py',
 ]
 model = dict(roi_head=dict(bbox_head=dict(num_classes=8), mask_head=dict(num_classes=8)))
 optim_wrapper = dict(optimizer=dict(lr=0.01))

@@ -3,5 +3,5 @@ _base_ = [
     '_base_/coco.py',
     '_base_/schedule_2x.py',
     '_base_/runtime_mmdet.py',
-    '_base_/precise_bn.py',
+    '_base_/hooks_c4.py',
 ]

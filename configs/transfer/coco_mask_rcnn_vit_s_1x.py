@@ -28,3 +28,4 @@ optim_wrapper = dict(
         custom_keys={'pos_embed': dict(decay_mult=0.0), 'cls_token': dict(decay_mult=0.0)},
     ),
 )
+custom_hooks = [dict(type='viewplug.TransferCheckHook', required=['backbone'])]

@@ -4,7 +4,7 @@ _base_ = [
     '_base_/lvis_v05.py',
     '_base_/schedule_2x.py',
     '_base_/runtime_mmdet.py',
-    '_base_/precise_bn.py',
+    '_base_/hooks.py',
 ]
 model = dict(
     roi_head=dict(bbox_head=dict(num_classes=1230), mask_head=dict(num_classes=1230)),

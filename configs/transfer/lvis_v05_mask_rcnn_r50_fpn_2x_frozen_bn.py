@@ -4,4 +4,4 @@ model = dict(
     backbone=dict(norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True),
     neck=dict(norm_cfg=None),
 )
-custom_hooks = []
+custom_hooks = [dict(type='viewplug.TransferCheckHook', required=['backbone'])]

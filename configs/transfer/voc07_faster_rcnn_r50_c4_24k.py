@@ -5,6 +5,6 @@ _base_ = [
     '_base_/voc07.py',
     '_base_/schedule_24k.py',
     '_base_/runtime_mmdet.py',
-    '_base_/precise_bn.py',
+    '_base_/hooks_c4.py',
 ]
 model = dict(roi_head=dict(bbox_head=dict(num_classes=20)))

@@ -31,7 +31,8 @@ def test_res5_with_norm_is_the_backbones_last_stage_and_a_batch_norm(depth, chan
     assert all(module.training for module in head.modules())
     c4 = torch.randn(3, channels // 2, 6, 6)
     found = head(c4)
-    out = backbone.train().layer4(c4)
+    backbone.train()
+    out = backbone.layer4(c4)
     mean, var = out.mean((0, 2, 3), keepdim=True), out.var((0, 2, 3), keepdim=True, unbiased=False)
     torch.testing.assert_close(found, (out - mean) / (var + 1e-5).sqrt(), rtol=1e-4, atol=1e-4)
     assert {key.split('.')[0] for key, _ in head.named_parameters()} == {'layer4', 'norm'}

@@ -2,15 +2,21 @@
 
 import pytest
 import torch
+from mmengine import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, METRICS, MODELS
 from mmengine.runner import Runner
 from processes import in_processes
 from torch import nn
+from torch.utils.data import Dataset
 
 from viewplug.hooks import PreciseBNHook
 from viewplug.hooks.precise_bn import update_statistics
 
 
+@MODELS.register_module('PreciseBNToy')
 class Toy(BaseModel):
     """A convolution, a batch norm that trains, and one that is frozen."""
 
@@ -75,67 +81,68 @@ def _measure():
     return model.norm.running_mean, model.norm.running_var
 
 
-def test_it_runs_before_each_evaluation_and_before_the_checkpoint(tmp_path):
+@DATASETS.register_module()
+class PreciseBNImages(Dataset):
+    metainfo = {}
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(inputs=torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(index)))
+
+
+@METRICS.register_module()
+class PreciseBNMetric(BaseMetric):
+    """What the running mean was when an evaluation began."""
+
     seen = []
 
-    class Metric:
-        dataset_meta = None
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(0)
 
-        def process(self, data_batch, data_samples):
-            seen.append(runner.model.norm.running_mean.clone())
+    def compute_metrics(self, results) -> dict:
+        return {}
 
-        def evaluate(self, size):
-            return {}
 
-    class Tiny(torch.utils.data.Dataset):
-        def __len__(self):
-            return 8
+class Peek(Hook):
+    def before_val(self, runner) -> None:
+        PreciseBNMetric.seen.append(runner.model.norm.running_mean.clone())
 
-        def __getitem__(self, index):
-            return dict(inputs=torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(index)))
 
+def test_it_runs_before_each_evaluation_and_before_the_checkpoint(tmp_path):
     loader = dict(
-        dataset=Tiny(),
+        dataset=dict(type='PreciseBNImages'),
         batch_size=2,
         num_workers=0,
         sampler=dict(type='InfiniteSampler', shuffle=False),
         collate_fn=dict(type='default_collate'),
     )
-    runner = Runner(
-        model=Toy(),
+    cfg = dict(
+        model=dict(type='PreciseBNToy'),
         work_dir=str(tmp_path),
         train_dataloader=loader,
         val_dataloader=dict(loader, sampler=dict(type='DefaultSampler', shuffle=False), batch_size=8),
-        val_evaluator=[],
+        val_evaluator=dict(type='PreciseBNMetric'),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=4, val_interval=2),
         val_cfg=dict(),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4)),
         custom_hooks=[dict(type='viewplug.PreciseBNHook', num_batches=4, priority='ABOVE_NORMAL')],
-        default_scope='mmengine',
         experiment_name='precise_bn',
     )
-    runner.val_loop.evaluator = Evaluations(Metric())
+    runner = Runner.from_cfg(Config(cfg))
+    runner.register_hook(Peek())
+    PreciseBNMetric.seen.clear()
     runner.train()
-    assert len(seen) == 2
-    data = [dict(inputs=torch.stack([Tiny()[i]['inputs'] for i in (k, k + 1)])) for k in (0, 2, 4, 6)]
+    images = PreciseBNImages()
+    data = [dict(inputs=torch.stack([images[i]['inputs'], images[i + 1]['inputs']])) for i in (0, 2, 4, 6)]
     mean, _ = mean_statistics(runner.model, data)
-    torch.testing.assert_close(seen[1], mean)
+    first, second = PreciseBNMetric.seen
+    torch.testing.assert_close(second, mean)
+    assert not torch.allclose(first, second)
     saved = torch.load(tmp_path / 'iter_4.pth', weights_only=False)['state_dict']['norm.running_mean']
     torch.testing.assert_close(saved, mean)
-    assert not torch.allclose(seen[0], seen[1])
-
-
-class Evaluations:
-    def __init__(self, metric) -> None:
-        self.metric, self.metrics = metric, []
-        self.dataset_meta = None
-
-    def process(self, data_samples, data_batch=None):
-        self.metric.process(data_batch, data_samples)
-
-    def evaluate(self, size):
-        return {}
 
 
 @pytest.mark.parametrize('key, value', [('num_batches', 0), ('interval', -1), ('num_batches', 2.5)])

@@ -1,5 +1,6 @@
 default_scope = 'mmseg'
 custom_imports = dict(imports=['viewplug'], allow_failed_imports=False)
+custom_hooks = [dict(type='viewplug.TransferCheckHook', required=['backbone'])]  # no run from scratch by mistake
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
