@@ -92,7 +92,9 @@ def table(cells: list[dict]) -> str:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rows', nargs='+', default=list(ROWS), choices=list(ROWS), metavar='ROW', help=', '.join(ROWS))
+    parser.add_argument(
+        '--rows', nargs='+', default=list(ROWS), choices=list(ROWS), metavar='ROW', help=', '.join(ROWS)
+    )
     parser.add_argument('--tuning', nargs='+', default=list(TUNING), choices=TUNING)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--epochs', type=int, default=24, help='of pre-training, both stages together')
@@ -121,7 +123,9 @@ def main() -> None:
                 cells.append(cell(name, tuning, seed, args, scenes))
                 setting = dict(epochs=args.epochs, iterations=args.iterations, labelled=args.labelled)
                 args.out.parent.mkdir(parents=True, exist_ok=True)
-                args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, cells=cells), indent=1) + '\n')
+                args.out.with_suffix('.json').write_text(
+                    json.dumps(dict(setting=setting, cells=cells), indent=1) + '\n'
+                )
                 args.out.with_suffix('.md').write_text(table(cells) + '\n')
     print(table(cells))
 

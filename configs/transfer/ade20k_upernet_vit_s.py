@@ -18,7 +18,7 @@ model = dict(
         size=crop_size,
         test_cfg=dict(size_divisor=16),  # whole patches
     ),
-    backbone={{_base_.backbone}},
+    backbone=_base_.backbone,
     neck=dict(type='Feature2Pyramid', embed_dim=channels, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg),
     decode_head=dict(
         type='UPerHead',

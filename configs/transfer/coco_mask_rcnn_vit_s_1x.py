@@ -9,7 +9,7 @@ _base_ = [
     '_base_/runtime_mmdet.py',
 ]
 model = dict(
-    backbone=dict(_delete_=True, **{{_base_.backbone}}),
+    backbone=dict(_delete_=True, **_base_.backbone),
     neck=dict(
         _delete_=True,
         type='viewplug.ViTFPN',

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/transfer'
-NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
+NAMES = sorted(path.stem for path in CONFIGS.glob('*.py') if not path.stem.startswith('scenes_'))
 VOC = [name for name in NAMES if 'r50_c4_24k' in name]
 SMALL = (96, 64)
 
@@ -35,7 +35,7 @@ def data(tmp_path_factory) -> Path:
 BACKBONES = dict(
     r50=dict(type='mmpretrain.ResNet', depth=50, out_indices=(0, 1, 2, 3)),
     vit_s=dict(type='viewplug.QueryViT', model_name='vit_small_patch16_224'),
-    vit_b=dict(type='viewplug.QueryViT', model_name='vit_base_patch16_224', depth=2),
+    vit_b=dict(type='viewplug.QueryViT', model_name='vit_base_patch16_224', depth=4),
 )
 
 
@@ -104,7 +104,7 @@ def shrink(cfg: Config, data: Path, checkpoint: Path, work_dir: Path) -> Config:
         if node.get('type') == 'RandomSampler':
             node['num'] = 8
         if 'vit_base' in str(node.get('model_name')):
-            node['depth'], node['out_indices'] = 2, (0, 0, 1, 1)
+            node['depth'], node['out_indices'] = 4, (0, 1, 2, 3)
 
     everywhere(cfg._cfg_dict, visit)
     cfg.train_cfg.update(max_iters=1, val_interval=1)
