@@ -2,10 +2,10 @@
 
     python benchmarks/transfer_demo.py [--seeds 0 1] [--checkpoint work_dirs/demo/seed_0/epoch_24.pth]
 
-A small Faster R-CNN with FPN (configs/transfer/scenes_faster_rcnn_fpn.py) is trained on a few labelled scenes, once from the
-checkpoint of `make demo` (made here if it is not there) and once from random weights, with the same seeds; pycocotools
-evaluates. It prints the table with the paired difference and draws the boxes of both on a sheet. What is done is
-not repeated.
+A small Faster R-CNN with FPN (configs/transfer/scenes_faster_rcnn_fpn.py) is trained on a few labelled scenes, once
+from the checkpoint of `make demo` (made here if it is not there) and once from random weights, with the same seeds;
+pycocotools evaluates. It prints the table with the paired difference and draws the boxes of both on a sheet. What
+is done is not repeated.
 """
 
 import argparse

@@ -3,10 +3,10 @@
     python benchmarks/transfer_table.py --quick          every row once, full fine-tuning: under an hour on two cores
     python benchmarks/transfer_table.py --seeds 0 1 2    three seeds, frozen and full: minutes on a GPU, or a night
 
-Pre-training is `tools/train.py CONFIG --demo` (ShapeScenes, a small ResNet) with the same number of epochs for each row,
-both stages of a two-stage row counted. Fine-tuning is configs/transfer/scenes_faster_rcnn_fpn.py on exported scenes.
-A seed is that of pre-training and fine-tuning both. Every cell that is done is kept in --work-dir and not repeated, so
-that several processes may share the cells by seed or row.
+Pre-training is `tools/train.py CONFIG --demo` (ShapeScenes, a small ResNet) with the same number of epochs for each
+row, both stages of a two-stage row counted. Fine-tuning is configs/transfer/scenes_faster_rcnn_fpn.py on exported
+scenes. A seed is that of pre-training and fine-tuning both. Every cell that is done is kept in --work-dir and not
+repeated, so that several processes may share the cells by seed or row.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-# A small Faster R-CNN with FPN on scenes that tools/make_scenes.py has exported, for the backbone of `--demo` runs: minutes
-# on a CPU. Without --init it starts from random weights.
+# A small Faster R-CNN with FPN on scenes that tools/make_scenes.py has exported, for the backbone of `--demo` runs:
+# minutes on a CPU. Without --init it starts from random weights.
 #
 #   python tools/make_scenes.py data/scenes --size 64 --objects 1 3 --scale 0.2 0.4 --num-images 200
 #   python tools/make_scenes.py data/scenes --size 64 --objects 1 3 --scale 0.2 0.4 --num-images 300 --split val
@@ -167,5 +167,4 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(interval=25),
     checkpoint=dict(interval=iterations, max_keep_ckpts=1, save_optimizer=False),
-    visualization=None,
 )

@@ -1,5 +1,5 @@
-# ReSim-FPN^T: the pyramid's weights come along (ReSim, sec. 4.2), laterals of all levels and outputs of those that ReSim
-# trained; give the checkpoint with --init.
+# ReSim-FPN^T: the pyramid's weights come along (ReSim, sec. 4.2), laterals of all levels and outputs of those that
+# ReSim trained; give the checkpoint with --init.
 _base_ = 'scenes_faster_rcnn_fpn.py'
 custom_hooks = [
     dict(
