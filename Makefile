@@ -1,6 +1,7 @@
 # make demo   from nothing to a trained model on the embedded data set (no compiler, no data)
 # make test   the rest of the dependencies (mmdet, mmcv's compiled operators) and the whole test suite
 # make bench  the benchmark suite against mmpretrain, torchvision and lightly (a quarter of an hour on an idle machine)
+# make transfer-demo  a small detector on few labels, from the demo's checkpoint and from random weights
 # All are idempotent: installs are skipped until setup.cfg, constraints.txt or pyproject.toml change.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INPUTS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test bench lint install install-test install-bench
+.PHONY: demo test bench transfer-demo lint install install-test install-bench
 
 demo: install
 	$(PY) tools/demo.py
@@ -19,6 +20,9 @@ test: install-test
 
 bench: install-bench
 	$(PY) -m benchmarks
+
+transfer-demo: install-test
+	$(PY) benchmarks/transfer_demo.py
 
 lint: install-test
 	$(PY) -m ruff check .
@@ -43,7 +47,7 @@ $(VENV)/.pretrain: $(VENV)/bin/python $(INPUTS)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.pretrain
-	$(PIP) -e '.[onedl,det,tensorboard,test]' ninja psutil
+	$(PIP) -e '.[onedl,det,seg,tensorboard,test]' ninja psutil
 	$(PY) tools/install_mmcv_ops.py
 	@touch $@
 

@@ -36,10 +36,13 @@ def own_names(registry: Registry) -> list[str]:
     return list(registry.module_dict)
 
 
-MODELS = _child(root.MODELS, 'backbones', 'necks', 'heads', 'losses', 'targets', 'frameworks', 'batch_views')
+MODELS = _child(
+    root.MODELS, 'backbones', 'necks', 'heads', 'losses', 'targets', 'frameworks', 'batch_views', 'detection'
+)
 DATASETS = _child(root.DATASETS, 'datasets')
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'datasets')
-TRANSFORMS = _child(root.TRANSFORMS, 'transforms')
+TRANSFORMS = _child(root.TRANSFORMS, 'transforms', 'detection')
+METRICS = _child(root.METRICS, 'detection.lvis_metric')
 HOOKS = _child(root.HOOKS, 'hooks', 'transfer')
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'cpu_amp')
 FUNCTIONS = _child(root.FUNCTIONS, 'datasets')

@@ -9,6 +9,7 @@ from .gallery import ViewGalleryHook
 from .health import RepresentationHealthHook
 from .knn import KNNHook
 from .localization import LocalizationHook
+from .precise_bn import PreciseBNHook
 from .preflight import PreflightHook
 from .step_gradients import ClipEachGradientHook, FreezeLastLayerHook
 from .step_speed import StepSpeedHook
@@ -23,6 +24,7 @@ __all__ = [
     'FrozenBackboneHook',
     'KNNHook',
     'LocalizationHook',
+    'PreciseBNHook',
     'PreflightHook',
     'RepresentationHealthHook',
     'StepSpeedHook',
