@@ -1,6 +1,8 @@
 """Models that mmengine's Runner trains."""
 
+from .cpc import CPC
 from .linear_classifier import LinearClassifier
 from .siamese import Siamese
+from .views_preprocessor import ViewsPreprocessor
 
-__all__ = ['LinearClassifier', 'Siamese']
+__all__ = ['CPC', 'LinearClassifier', 'Siamese', 'ViewsPreprocessor']

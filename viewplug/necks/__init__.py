@@ -1,7 +1,8 @@
 """What is read off the network: features in, embedding out, always as a 1-tuple like mmpretrain's necks."""
 
 from .hcl import HCLNeck
+from .masked_conv import MaskedConvContext
 from .mlp import MLPNeck
 from .region import RegionNeck
 
-__all__ = ['HCLNeck', 'MLPNeck', 'RegionNeck']
+__all__ = ['HCLNeck', 'MLPNeck', 'MaskedConvContext', 'RegionNeck']
