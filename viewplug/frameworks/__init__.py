@@ -2,7 +2,18 @@
 
 from .cpc import CPC
 from .linear_classifier import LinearClassifier
+from .pretext import Pretext
+from .pretext_tasks import JigsawTask, RelativePositionTask, RotationTask
 from .siamese import Siamese
 from .views_preprocessor import ViewsPreprocessor
 
-__all__ = ['CPC', 'LinearClassifier', 'Siamese', 'ViewsPreprocessor']
+__all__ = [
+    'CPC',
+    'JigsawTask',
+    'LinearClassifier',
+    'Pretext',
+    'RelativePositionTask',
+    'RotationTask',
+    'Siamese',
+    'ViewsPreprocessor',
+]

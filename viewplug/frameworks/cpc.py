@@ -19,9 +19,9 @@ class CPC(BaseModel):
     """CPC version 1 (arXiv:1807.03748, sec. 3.3) and 2 (arXiv:1905.09272); ``configs/cpc/`` has both and what lies
     between.
 
-    The backbone sees patches (``viewplug.PatchGrid``), one at a time, and its last map is averaged to one vector a patch.
-    For each direction a context network of its own sums up the patches so far, and the head predicts from it those that
-    follow. Batch norm lets patches tell each other what they should predict (version 2, sec. 4.1): prefer
+    The backbone sees patches (``viewplug.PatchGrid``), each alone, and its last map is averaged to one vector a patch.
+    For each direction a context network of its own sums up the patches so far, and the head predicts from it those
+    that follow. Batch norm lets patches tell each other what they should predict (version 2, sec. 4.1): prefer
     ``norm_cfg=dict(type='viewplug.ChannelLayerNorm')``.
 
     Args:
