@@ -1,6 +1,7 @@
 # A folder of images, cut into patches as CPC cuts them. Images are BGR until the data_preprocessor.
 # v1 (arXiv:1807.03748, sec. 3.3): 256 of 300 pixels, 7 x 7 patches of 64 pixels at stride 32, each jittered by a crop
-# of 60 pixels that is padded again. v2 (arXiv:1905.09272, sec. 4.1): 260 pixels, 6 x 6 patches of 80 pixels at stride 36.
+# of 60 pixels that is padded again. v2 (arXiv:1905.09272, sec. 4.1): 260 pixels, 6 x 6 patches of 80 pixels at stride
+# 36.
 data_preprocessor = dict(
     type='viewplug.ViewsPreprocessor',
     mean=[123.675, 116.28, 103.53],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import permutations
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ def distant_permutations(length: int, number: int, seed: int = 0) -> Tensor:
             f'distant_permutations: number (num_permutations) must lie between 1 and {length}! = '
             f'{math.factorial(length)}, got {number}'
         )
-    everyone = np.array(list(permutations(range(length))), dtype=np.int8)
+    everyone = _all_permutations(length)
     # Sorting raw words of the stream: numpy promises that stream to stay the same, shuffles not.
     everyone = everyone[np.argsort(np.random.PCG64(seed).random_raw(len(everyone)), kind='stable')]
     columns = np.ascontiguousarray(everyone.T)
@@ -49,3 +48,11 @@ def distant_permutations(length: int, number: int, seed: int = 0) -> Tensor:
         distance[place] = -1 - length * number  # never again
         place = int(distance.argmax())
     return torch.from_numpy(everyone[chosen].astype(np.int64))
+
+
+def _all_permutations(length: int) -> np.ndarray:
+    """(length!, length) int8: each number in turn is put into every gap of all permutations of those below it."""
+    found = np.zeros((1, 1), dtype=np.int8)
+    for number in range(1, length):
+        found = np.concatenate([np.insert(found, gap, number, axis=1) for gap in range(number + 1)])
+    return found

@@ -92,4 +92,3 @@ class Pretext(BaseModel):
         logits = at_least_float32(self.classifier(self.part_fc(vectors).unflatten(0, parts.shape[:2]).flatten(1)))
         accuracy = 100 * (logits.detach().argmax(dim=1) == labels).float().mean()
         return {'loss': F.cross_entropy(logits, labels), 'accuracy': accuracy}
-

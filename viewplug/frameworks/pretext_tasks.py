@@ -35,7 +35,7 @@ class RotationTask(nn.Module):
 class JigsawTask(nn.Module):
     """Tell in which of a set of orders the tiles of an image lie (arXiv:1603.09246, sec. 3 and 4).
 
-    Shortcuts and what closes them: edges that fit (``viewplug.PatchGrid`` with ``jitter``), light (``standardize``), and
+    Shortcuts and what closes them: edges that fit (``viewplug.PatchGrid`` with ``jitter``), light (``standardize``),
     chromatic aberration (grey images or ``viewplug.DropColours`` in the pipeline, and the jitter).
 
     Args:

@@ -17,8 +17,9 @@ class ViewGalleryHook(Hook):
     """Write the views of the first training batch to ``work_dir/vis_views/epoch_0.png``: rows images, columns views.
 
     The pixels are caught behind ``model.data_preprocessor``, so they are those that the network got, and de-normalised
-    with its ``mean`` and ``std``; without them the contrast is stretched. ``patches`` are one more column. The sheet also goes to ``runner.visualizer``
-    as image ``vis_views``. After a resume the first file bears the number of epochs done.
+    with its ``mean`` and ``std``; without them the contrast is stretched. ``patches``, side by side, are one more
+    column. The sheet also goes to ``runner.visualizer`` as image ``vis_views``. After a resume the first file bears the
+    number of epochs done.
 
     Args:
         num_images: Rows, at most.
