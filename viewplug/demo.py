@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 
 from viewplug.batch_views.view import View
 from viewplug.schedule import set_epochs
+from viewplug.shrunk_pipeline import shrunk_pipeline
 
 VIEW_SIZE = 32
 BACKBONE = dict(
@@ -30,36 +31,58 @@ MOMENTUM = 0.98
 EPOCHS = 24
 STAGE1_SHARE = 2  # the stage before has half of this
 TOO_STRONG = ('GaussianBlur',)  # at 32 pixels blur leaves nothing to see
-LENGTHS = ('scale', 'crop_size', 'size', 'patch_size', 'stride', 'jitter')  # arguments of transforms, in pixels
 
 
 def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     """Swap in ShapeScenes, a small ResNet and a schedule of minutes; branches, target, augmentation and hooks stay.
 
-    A config of another framework than ``viewplug.Siamese`` names what else its demo needs in ``demo``: ``shrink`` (what
-    the lengths of its pipeline are divided by), ``view_size`` (of kNN's images) and ``scenes`` (arguments of
-    ShapeScenes); its other keys are merged into the config at the end.
-
     Raises:
-        ValueError: ``cfg`` trains another framework and has no ``demo``.
+        ValueError: ``cfg`` does not train a ``viewplug.Siamese``.
     """
-    if cfg.model.type != 'viewplug.Siamese' and 'demo' not in cfg:
-        raise ValueError(
-            '--demo is for pre-training configs of viewplug.Siamese, and for those that say what it is to be in a dict '
-            f'`demo`; got model.type={cfg.model.type!r} and no demo'
-        )
+    if 'demo' in cfg:
+        return to_own_demo(cfg, epochs)
+    if cfg.model.type != 'viewplug.Siamese':
+        raise ValueError(f'--demo is for pre-training configs of viewplug.Siamese, got model.type={cfg.model.type!r}')
     cfg = cfg.copy()
-    own = dict(cfg.pop('demo', {}))
-    scenes, shrink, view_size = own.pop('scenes', {}), own.pop('shrink', 1), own.pop('view_size', VIEW_SIZE)
-    norm_cfg = cfg.model.backbone.get('norm_cfg', dict(type='BN'))
-    cfg.model.backbone = dict(**BACKBONE, norm_cfg=norm_cfg)
-    if cfg.model.type == 'viewplug.Siamese':
-        _shrink_branches(cfg.model)
-    cfg.train_dataloader = _small_loader(cfg.train_dataloader, scenes, shrink)
+    cfg.model.backbone = BACKBONE
+    for branch in cfg.model.branches.values():
+        branch.neck = _small_neck(branch.neck)
+        branch.head.pop('feat_dim', None)  # read off the neck
+        if branch.neck.type == 'viewplug.RegionNeck':
+            branch.head.update(_small_windows(len(branch.neck.stages)))
+        if 'queue_len' in branch.head:
+            branch.head.queue_len = QUEUE_LEN
+    if cfg.model.target.type == 'viewplug.MomentumTarget':
+        cfg.model.target.momentum = MOMENTUM
+        if any('queue_len' in branch.head for branch in cfg.model.branches.values()):
+            cfg.model.target.update(shuffle_bn=False, eman=True)  # one process; BYOL collapses with it
+    cfg.train_dataloader = _small_loader(cfg.train_dataloader)
     cfg.in_memory = _can_be_made_in_batch(cfg.train_dataloader.dataset.pipeline)
     cfg.views = 'device' if cfg.in_memory else 'sample'
     cfg.optim_wrapper.optimizer.lr = LEARNING_RATE
     cfg.optim_wrapper.optimizer.weight_decay = 5e-4
+    return _shortened(cfg, epochs, _knn_hook())
+
+
+def to_own_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
+    """The demo of a framework other than ``viewplug.Siamese``: the same scenes, network and length, and its own rest.
+
+    The config's ``demo`` says what: ``shrink``, by which the lengths in its pipeline are divided; ``view_size`` of
+    kNN's images; ``scenes``, arguments of ShapeScenes; its other keys are merged into the config at the end.
+    """
+    cfg = cfg.copy()
+    own = dict(cfg.pop('demo'))
+    scenes, view_size = {**SCENES, **own.pop('scenes', {})}, own.pop('view_size', VIEW_SIZE)
+    cfg.model.backbone = {**BACKBONE, 'norm_cfg': cfg.model.backbone.get('norm_cfg', dict(type='BN'))}
+    pipeline = shrunk_pipeline(cfg.train_dataloader.dataset.pipeline, own.pop('shrink', 1))
+    cfg.train_dataloader = _loader_of_scenes({**scenes, 'preload': True}, pipeline)
+    cfg.optim_wrapper.optimizer.weight_decay = 5e-4
+    cfg = _shortened(cfg, epochs, _knn_hook(scenes, view_size))
+    cfg.merge_from_dict(own)
+    return cfg
+
+
+def _shortened(cfg: Config, epochs: int, knn_hook: dict) -> Config:
     cfg.load_from = None
     cfg.data_preprocessor.to_rgb = True  # scenes are BGR, as loaded images
     cfg.pop('auto_scale_lr', None)
@@ -68,23 +91,8 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     cfg.default_hooks.checkpoint.interval = 5
     cfg.log_processor = dict(window_size=10)
     hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.type != 'viewplug.KNNHook']
-    cfg.custom_hooks = [_knn_hook(scenes, view_size), *hooks]
-    cfg.merge_from_dict(own)
+    cfg.custom_hooks = [knn_hook, *hooks]
     return cfg
-
-
-def _shrink_branches(model: dict) -> None:
-    for branch in model.branches.values():
-        branch.neck = _small_neck(branch.neck)
-        branch.head.pop('feat_dim', None)  # read off the neck
-        if branch.neck.type == 'viewplug.RegionNeck':
-            branch.head.update(_small_windows(len(branch.neck.stages)))
-        if 'queue_len' in branch.head:
-            branch.head.queue_len = QUEUE_LEN
-    if model.target.type == 'viewplug.MomentumTarget':
-        model.target.momentum = MOMENTUM
-        if any('queue_len' in branch.head for branch in model.branches.values()):
-            model.target.update(shuffle_bn=False, eman=True)  # one process; BYOL collapses with it
 
 
 def _small_neck(neck: dict) -> dict:
@@ -103,56 +111,32 @@ def _small_windows(levels: int) -> dict:
     return dict(input_size=VIEW_SIZE, **{key: values[-levels:] for key, values in sizes.items()})
 
 
-def _small_loader(loader: dict, scenes: dict, shrink: float) -> dict:
-    multi_view = _multi_view(loader.dataset.pipeline)
-    if multi_view:
-        for views in multi_view.transforms:
-            for step in views:
-                if step.type.endswith(('RandomResizedCrop', 'ContrastiveCrop')):
-                    step.scale = VIEW_SIZE
-        multi_view.transforms = [
-            [s for s in views if s.type.split('.')[-1] not in TOO_STRONG] for views in multi_view.transforms
-        ]
-    else:
-        loader.dataset.pipeline = _shrunk(loader.dataset.pipeline, shrink)
-        scenes = dict(preload=True, **scenes)
-    steps = [step for step in loader.dataset.pipeline if not step.type.split('.')[-1].startswith('Load')]
+def _small_loader(loader: dict) -> dict:
+    multi_view = next(step for step in loader.dataset.pipeline if step.type.endswith('MultiView'))
+    for views in multi_view.transforms:
+        for step in views:
+            if step.type.endswith(('RandomResizedCrop', 'ContrastiveCrop')):
+                step.scale = VIEW_SIZE
+    multi_view.transforms = [
+        [s for s in views if s.type.split('.')[-1] not in TOO_STRONG] for views in multi_view.transforms
+    ]
+    return _loader_of_scenes(SCENES, loader.dataset.pipeline)
+
+
+def _loader_of_scenes(scenes: dict, pipeline: list) -> dict:
+    steps = [step for step in pipeline if not step['type'].split('.')[-1].startswith('Load')]
     return dict(
         batch_size=BATCH_SIZE,
         num_workers=0,
         drop_last=True,
         sampler=dict(type='DefaultSampler', shuffle=True),
         collate_fn=dict(type='default_collate'),
-        dataset=dict(**{**SCENES, **scenes}, num_images=NUM_TRAIN, pipeline=steps),
-    )
-
-
-def _multi_view(pipeline: list) -> dict | None:
-    return next((step for step in pipeline if step['type'].endswith('MultiView')), None)
-
-
-def _shrunk(config, factor: float):
-    """A pipeline whose lengths in pixels are divided by ``factor``, at any depth."""
-    if isinstance(config, dict):
-        return type(config)(
-            {
-                key: _divided(value, factor) if key in LENGTHS else _shrunk(value, factor)
-                for key, value in config.items()
-            }
-        )
-    return [_shrunk(step, factor) for step in config] if isinstance(config, list) else config
-
-
-def _divided(length, factor: float):
-    return (
-        tuple(_divided(side, factor) for side in length) if isinstance(length, tuple | list) else round(length / factor)
+        dataset=dict(**scenes, num_images=NUM_TRAIN, pipeline=steps),
     )
 
 
 def _can_be_made_in_batch(pipeline: list) -> bool:
-    multi_view = _multi_view(pipeline)
-    if multi_view is None:
-        return False
+    multi_view = next(step for step in pipeline if step['type'].endswith('MultiView'))
     try:
         return bool([View(views) for views in multi_view['transforms']])
     except ValueError as error:
@@ -160,10 +144,10 @@ def _can_be_made_in_batch(pipeline: list) -> bool:
         return False
 
 
-def _knn_hook(scenes: dict, view_size: int) -> dict:
+def _knn_hook(scenes: dict = SCENES, view_size: int = VIEW_SIZE) -> dict:
     def loader(split: str, num_images: int) -> dict:
         pipeline = [dict(type='Resize', scale=(view_size, view_size)), dict(type='PackInputs')]
-        dataset = dict(**{**SCENES, **scenes}, split=split, num_images=num_images, preload=True, pipeline=pipeline)
+        dataset = dict(**scenes, split=split, num_images=num_images, preload=True, pipeline=pipeline)
         return dict(batch_size=250, num_workers=0, dataset=dataset)
 
     return dict(

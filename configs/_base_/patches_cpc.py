@@ -3,7 +3,7 @@
 # of 60 pixels that is padded again. v2 (arXiv:1905.09272, sec. 4.1): 260 pixels, 6 x 6 patches of 80 pixels at stride
 # 36.
 data_preprocessor = dict(
-    type='viewplug.ViewsPreprocessor',
+    type='viewplug.ViewsDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
     to_rgb=True,
@@ -42,7 +42,7 @@ patch_augmentation = [
         ],
     )
 ]
-pack_patches = dict(type='viewplug.PackViews', keys=('patches',))
+pack_patches = dict(type='viewplug.PackViews')
 
 train_dataloader = dict(
     batch_size=16,  # times 32 processes

@@ -1,6 +1,6 @@
 # A folder of images, upright, for tasks that ask how they were transformed. Images are BGR until the data_preprocessor.
 data_preprocessor = dict(
-    type='viewplug.ViewsPreprocessor',
+    type='viewplug.ViewsDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
     to_rgb=True,
@@ -8,8 +8,7 @@ data_preprocessor = dict(
 
 load_image = dict(type='LoadImageFromFile')
 flip = dict(type='RandomFlip', prob=0.5)
-pack_image = dict(type='viewplug.PackViews', keys=())
-pack_patches = dict(type='viewplug.PackViews', keys=('patches',))
+pack = dict(type='viewplug.PackViews')
 
 # Jigsaw (arXiv:1603.09246, sec. 4): 225 of 256 pixels, a tile of 64 pixels somewhere in each of 3 x 3 cells of 75; of
 # ten images three are grey, which with the gaps is the guard against chromatic aberration.
@@ -20,7 +19,7 @@ tiles = [
     dict(type='RandomCrop', crop_size=225),
     grey,
     dict(type='viewplug.PatchGrid', patch_size=64, stride=75, jitter=11),
-    pack_patches,
+    pack,
 ]
 # Relative position (arXiv:1505.05192, sec. 3): patches of 96 pixels, 48 apart, shifted by up to 7 pixels to all sides;
 # a patch keeps one colour, noise is in the place of the others.
@@ -35,13 +34,13 @@ neighbours = [
         jitter=14,
         transforms=[dict(type='viewplug.DropColours', prob=1.0, fill='noise')],
     ),
-    pack_patches,
+    pack,
 ]
 turns = [
     load_image,
     dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow'),
     flip,
-    pack_image,
+    pack,
 ]
 
 train_dataloader = dict(

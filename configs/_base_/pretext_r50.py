@@ -3,7 +3,12 @@ model = dict(
     type='viewplug.Pretext',
     backbone=dict(type='mmpretrain.ResNet', depth=50, norm_cfg=dict(type='BN'), zero_init_residual=False),
 )
-optim_wrapper = dict(optimizer=dict(lr=0.1))
 
-# What --demo makes of it beside the small network: scenes whose objects stand upright, lengths over `shrink`.
-demo = dict(scenes=dict(upright=True), view_size=48, shrink=5)
+# What --demo makes of it beside the small network: scenes whose objects stand upright, all lengths over `shrink`.
+demo = dict(
+    shrink=7,
+    view_size=40,
+    scenes=dict(image_size=40, upright=True),
+    model=dict(backbone=dict(strides=(2, 2, 2))),
+    optim_wrapper=dict(optimizer=dict(lr=0.05)),
+)

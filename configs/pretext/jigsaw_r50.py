@@ -9,6 +9,4 @@ _base_ = [
 model = dict(task=dict(type='viewplug.JigsawTask', num_permutations=100), part_channels=1024, hidden_channels=4096)
 train_dataloader = dict(dataset=dict(pipeline=_base_.tiles))
 optim_wrapper = dict(optimizer=dict(lr=0.01))
-demo = dict(
-    model=dict(task=dict(num_permutations=24), part_channels=64, hidden_channels=256),
-)
+demo = dict(shrink=6.25, model=dict(task=dict(num_permutations=24), part_channels=64, hidden_channels=256))

@@ -9,4 +9,4 @@ _base_ = [
 model = dict(task=dict(type='viewplug.RelativePositionTask'), hidden_channels=4096)
 train_dataloader = dict(dataset=dict(pipeline=_base_.neighbours))
 optim_wrapper = dict(optimizer=dict(lr=0.01))
-demo = dict(model=dict(hidden_channels=256), shrink=9)
+demo = dict(shrink=8, model=dict(hidden_channels=256))

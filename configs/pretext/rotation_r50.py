@@ -7,3 +7,4 @@ _base_ = [
 ]
 
 model = dict(task=dict(type='viewplug.RotationTask'))
+optim_wrapper = dict(optimizer=dict(lr=0.1))

@@ -6,7 +6,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import default_collate
 
-from viewplug.frameworks import ViewsPreprocessor
+from viewplug.batch_views import ViewsDataPreprocessor
 from viewplug.transforms import DropColours, PackViews, PatchGrid
 
 
@@ -18,7 +18,7 @@ def coordinates(height: int, width: int) -> np.ndarray:
 
 def corners(patches: np.ndarray) -> np.ndarray:
     """(rows, cols, 2): the row and column of each patch's first pixel."""
-    return patches[..., 0, 0, :2].astype(int)
+    return patches[..., :2, 0, 0].astype(int)
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,11 @@ def test_patches_are_the_slices_of_the_image(size, step, shape, first):
     grid = PatchGrid(**step)
     results = grid(dict(img=image))
     patches = results['patches']
-    assert patches.shape == (*shape, grid.patch_size, grid.patch_size, 3) and results['img'] is image
+    assert patches.shape == (*shape, 3, grid.patch_size, grid.patch_size) and results['img'] is image
     for row, col in np.ndindex(*shape):
         y, x = first[0] + row * grid.stride, first[1] + col * grid.stride
-        assert np.array_equal(patches[row, col], image[y : y + grid.patch_size, x : x + grid.patch_size])
+        expected = image[y : y + grid.patch_size, x : x + grid.patch_size]
+        assert np.array_equal(patches[row, col].transpose(1, 2, 0), expected)
 
 
 def test_jitter_moves_each_patch_alone_uniformly_and_stays_inside_its_cell():
@@ -77,8 +78,8 @@ def test_transforms_come_as_configs_of_any_library():
         dict(type='viewplug.DropColours', prob=1.0),
     ]
     patches = PatchGrid(16, 8, transforms=steps)(dict(img=np.full((32, 32, 3), 200, np.uint8)))['patches']
-    assert patches.shape == (3, 3, 16, 16, 3)
-    assert (patches[..., :12, :12, :] == 200).all() and (patches[..., 12:, :, :] == 0).all()
+    assert patches.shape == (3, 3, 3, 16, 16)
+    assert (patches[..., :12, :12] == 200).all() and (patches[..., 12:, :] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_dropping_names_a_setting_that_it_does_not_know(settings, sentence):
 
 def test_patches_reach_the_model_under_their_own_name_normalised_as_the_image_is():
     image = np.random.randint(0, 256, (24, 24, 3), dtype=np.uint8)
-    steps = (PatchGrid(8), PackViews(keys=('patches',)))
+    steps = (PatchGrid(8), PackViews())
     samples = []
     for index in range(2):
         results = dict(img=image, sample_idx=index)
@@ -145,15 +146,10 @@ def test_patches_reach_the_model_under_their_own_name_normalised_as_the_image_is
         samples.append(results)
     assert samples[0]['patches'].shape == (3, 3, 3, 8, 8) and samples[0]['patches'].dtype == torch.uint8
     mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-    data = ViewsPreprocessor(mean=mean, std=std, to_rgb=True)(default_collate(samples), training=True)
+    data = ViewsDataPreprocessor(mean=mean, std=std, to_rgb=True)(default_collate(samples), training=True)
     assert set(data) == {'inputs', 'data_samples', 'patches'} and data['patches'].shape == (2, 3, 3, 3, 8, 8)
     tiled = data['patches'].permute(0, 3, 1, 4, 2, 5).reshape(2, 3, 24, 24)
     assert torch.equal(tiled, data['inputs'])
     rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1).float()
     expected = (rgb - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     assert torch.allclose(data['inputs'][1], expected) and data['data_samples'][1].sample_idx == 1
-
-
-def test_a_key_that_nobody_made_is_named():
-    with pytest.raises(ValueError, match=r"no 'patches', only img"):
-        PackViews()(dict(img=coordinates(8, 8)))

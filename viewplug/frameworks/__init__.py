@@ -5,7 +5,6 @@ from .linear_classifier import LinearClassifier
 from .pretext import Pretext
 from .pretext_tasks import JigsawTask, RelativePositionTask, RotationTask
 from .siamese import Siamese
-from .views_preprocessor import ViewsPreprocessor
 
 __all__ = [
     'CPC',
@@ -15,5 +14,4 @@ __all__ = [
     'RelativePositionTask',
     'RotationTask',
     'Siamese',
-    'ViewsPreprocessor',
 ]

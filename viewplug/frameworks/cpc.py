@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
-from viewplug.backbones.layout import backbone_layout
+from viewplug.backbones import backbone_layout, pooled
 from viewplug.heads.cpc import check_directions
 from viewplug.necks.masked_conv import toward
-from viewplug.necks.mlp import pooled
 from viewplug.registry import MODELS
 
 
@@ -31,7 +30,7 @@ class CPC(BaseModel):
         head: config of ``viewplug.CPCHead``; ``in_channels`` and ``directions`` are filled in.
         directions: where the patches to predict lie, seen from the known ones: 'down' (both versions), 'up' (BU in
             version 2, Fig. 3), 'right', 'left' (HP).
-        data_preprocessor: default ``viewplug.ViewsPreprocessor``.
+        data_preprocessor: default ``viewplug.ViewsDataPreprocessor``.
 
     Attributes:
         backbone: its checkpoint prefix ``backbone.`` is an API.
@@ -52,7 +51,7 @@ class CPC(BaseModel):
     ) -> None:
         data_preprocessor = data_preprocessor or {}
         if isinstance(data_preprocessor, dict):
-            data_preprocessor = {'type': 'viewplug.ViewsPreprocessor', **data_preprocessor}
+            data_preprocessor = {'type': 'viewplug.ViewsDataPreprocessor', **data_preprocessor}
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         check_directions('model', directions)
         self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
@@ -79,7 +78,7 @@ class CPC(BaseModel):
             raise ValueError(
                 'CPC: model.forward needs patches (N, rows, cols, 3, p, p), got '
                 f'{None if patches is None else tuple(patches.shape)}; the train pipeline ends with '
-                "dict(type='viewplug.PatchGrid', ...), dict(type='viewplug.PackViews', keys=('patches',))"
+                "dict(type='viewplug.PatchGrid', ...), dict(type='viewplug.PackViews')"
             )
         latents = self.encode(patches)
         self.latest['patches'] = dict(online={0: latents.detach()}, target={})

@@ -6,8 +6,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from viewplug.backbones.layout import backbone_layout
-from viewplug.necks.mlp import pooled
+from viewplug.backbones import backbone_layout, pooled
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
 
@@ -27,7 +26,7 @@ class Pretext(BaseModel):
             forward from the batch's ``source`` ('inputs' or 'patches') to parts (M, P, 3, h, w) and labels (M,).
         part_channels: length of a part's vector; None: that of the backbone.
         hidden_channels: width of the layer before the classifier; None: there is none.
-        data_preprocessor: default ``viewplug.ViewsPreprocessor``.
+        data_preprocessor: default ``viewplug.ViewsDataPreprocessor``.
 
     Attributes:
         backbone: its checkpoint prefix ``backbone.`` is an API.
@@ -48,7 +47,7 @@ class Pretext(BaseModel):
     ) -> None:
         data_preprocessor = data_preprocessor or {}
         if isinstance(data_preprocessor, dict):
-            data_preprocessor = {'type': 'viewplug.ViewsPreprocessor', **data_preprocessor}
+            data_preprocessor = {'type': 'viewplug.ViewsDataPreprocessor', **data_preprocessor}
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
         self.task = task if isinstance(task, nn.Module) else MODELS.build(task)
@@ -83,7 +82,7 @@ class Pretext(BaseModel):
             raise ValueError(
                 f'Pretext: {type(self.task).__name__} needs a batch with {self.task.source}, got '
                 f'{", ".join(key for key, value in batch.items() if value is not None)}; patches come from '
-                "dict(type='viewplug.PatchGrid', ...), dict(type='viewplug.PackViews', keys=('patches',)) in the train "
+                "dict(type='viewplug.PatchGrid', ...), dict(type='viewplug.PackViews') in the train "
                 'pipeline, inputs from one image a sample, without MultiView'
             )
         parts, labels = self.task(images)

@@ -22,7 +22,7 @@ class PatchGrid(BaseTransform):
     There are as many rows and columns as fit; what is left over is shared out to both sides of the grid. Images of one
     batch must give grids of one shape: resize and crop before.
 
-    Added key: ``patches`` (rows, cols, p, p, 3), channels in the image's order and of its type. ``img`` stays.
+    Added key: ``patches`` (rows, cols, 3, p, p), channels in the image's order and of its type. ``img`` stays.
 
     Args:
         patch_size: side of a patch, p, pixels.
@@ -68,7 +68,7 @@ class PatchGrid(BaseTransform):
         for row, col in np.ndindex(rows, cols):
             y, x = (int(shift) for shift in shifts[row, col] + (top + row * self.stride, left + col * self.stride))
             patches.append(self._augmented(image[y : y + size, x : x + size]))
-        results['patches'] = np.stack(patches).reshape(rows, cols, *patches[0].shape)
+        results['patches'] = np.stack(patches).reshape(rows, cols, size, size, -1).transpose(0, 1, 4, 2, 3)
         return results
 
     def _places(self, length: int) -> tuple[int, int]:
