@@ -3,7 +3,7 @@
     python benchmarks/pretext_knn.py [--systems cpc_v1 cpc_v2 rotation jigsaw --seeds 0 --epochs 4 --images 1600]
 
 The configs of SYSTEMS with --demo, shortened by --images and --batch-size. Runs that are done are not repeated: their
-results lie in --work-dir, so several processes may share the cells by system or seed, and the last one writes the table.
+results lie in --work-dir, so several processes may share the cells; a last call with all of them writes the table.
 """
 
 import argparse
