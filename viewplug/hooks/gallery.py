@@ -72,11 +72,11 @@ class ViewGalleryHook(Hook):
         views = output['inputs']
         views = [views] if isinstance(views, Tensor) else list(views)
         if output.get('patches') is not None:
-            views.append(_tiled(output['patches'][: self.num_images]))
+            views.append(tiled(output['patches'][: self.num_images]))
         self._views = [view[: self.num_images].detach().cpu().clone() for view in views]
 
 
-def _tiled(patches: Tensor) -> Tensor:
+def tiled(patches: Tensor) -> Tensor:
     """Patches (N, rows, cols, C, p, p) side by side as one image."""
     return patches.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
