@@ -10,5 +10,5 @@ demo = dict(
     view_size=40,
     scenes=dict(image_size=40, upright=True),
     model=dict(backbone=dict(strides=(2, 2, 2))),
-    optim_wrapper=dict(optimizer=dict(lr=0.05)),
+    optim_wrapper=dict(optimizer=dict(_delete_=True, type='Adam', lr=1e-3, weight_decay=1e-4)),
 )
