@@ -2,7 +2,7 @@
 
 import json
 from argparse import Namespace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 LADDER = ['cpc_v1_r101', 'cpc_1_mc', 'cpc_2_bu', 'cpc_3_ln', 'cpc_4_rc', 'cpc_5_hp', 'cpc_6_lp', 'cpc_v2_r161']
 CPC = [*LADDER, 'cpc_v2_r50']
 TASKS = ['rotation_r50', 'jigsaw_r50', 'relative_position_r50']
+FULL = [(name, 2048) for name in ('cpc_v2_r50', *TASKS)]
 TINY = {
     'train_dataloader.batch_size': 4,
     'train_dataloader.dataset.num_images': 8,
@@ -94,6 +95,15 @@ def test_images_are_cut_as_the_papers_cut_them(name, key, shape):
     image = np.random.randint(0, 256, (350, 500, 3), dtype=np.uint8)
     sample = transform(dict(img=image, sample_idx=0, img_shape=image.shape[:2], ori_shape=image.shape[:2]))
     assert tuple(sample[key].shape) == shape and sample[key].dtype == torch.uint8
+
+
+@pytest.mark.parametrize(('name', 'channels'), [('cpc_v1_r101', 1024), ('cpc_v2_r161', 4096), *FULL])
+def test_full_size_models_build(name, channels, monkeypatch):
+    # Without memory for their weights; mmpretrain's ResNet asks for the value of a few numbers.
+    monkeypatch.setattr(torch, 'linspace', partial(torch.linspace, device='cpu'))
+    with torch.device('meta'):
+        model = MODELS.build(read(name).model)
+    assert model.backbone.feat_dim == channels
 
 
 @pytest.mark.parametrize('name', [*CPC, *TASKS])
