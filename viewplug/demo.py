@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 
 from viewplug.batch_views.view import View
 from viewplug.schedule import set_epochs
+from viewplug.shrunk_pipeline import shrunk_pipeline
 
 VIEW_SIZE = 32
 BACKBONE = dict(
@@ -57,6 +58,8 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     Raises:
         ValueError: ``cfg`` does not train a ``viewplug.Siamese``.
     """
+    if 'demo' in cfg:
+        return to_own_demo(cfg, epochs)
     if cfg.model.type != 'viewplug.Siamese':
         raise ValueError(f'--demo is for pre-training configs of viewplug.Siamese, got model.type={cfg.model.type!r}')
     cfg = cfg.copy()
@@ -88,6 +91,28 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
         cfg.optim_wrapper.optimizer.lr = ADAMW_LEARNING_RATE
     else:
         cfg.optim_wrapper.optimizer.update(lr=LEARNING_RATE, weight_decay=5e-4)
+    return _shortened(cfg, epochs, _knn_hook())
+
+
+def to_own_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
+    """The demo of a framework other than ``viewplug.Siamese``: the same scenes, network and length, and its own rest.
+
+    The config's ``demo`` says what: ``shrink``, by which the lengths in its pipeline are divided; ``view_size`` of
+    kNN's images; ``scenes``, arguments of ShapeScenes; its other keys are merged into the config at the end.
+    """
+    cfg = cfg.copy()
+    own = dict(cfg.pop('demo'))
+    scenes, view_size = {**SCENES, **own.pop('scenes', {})}, own.pop('view_size', VIEW_SIZE)
+    cfg.model.backbone = {**BACKBONE, 'norm_cfg': cfg.model.backbone.get('norm_cfg', dict(type='BN'))}
+    pipeline = shrunk_pipeline(cfg.train_dataloader.dataset.pipeline, own.pop('shrink', 1))
+    cfg.train_dataloader = _loader_of_scenes({**scenes, 'preload': True}, pipeline)
+    cfg.optim_wrapper.optimizer.weight_decay = 5e-4
+    cfg = _shortened(cfg, epochs, _knn_hook(scenes, view_size))
+    cfg.merge_from_dict(own)
+    return cfg
+
+
+def _shortened(cfg: Config, epochs: int, knn_hook: dict) -> Config:
     cfg.load_from = None
     cfg.data_preprocessor.to_rgb = True  # scenes are BGR, as loaded images
     cfg.pop('auto_scale_lr', None)
@@ -96,7 +121,7 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     cfg.default_hooks.checkpoint.interval = 5
     cfg.log_processor = dict(window_size=10)
     hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.type != 'viewplug.KNNHook']
-    cfg.custom_hooks = [_knn_hook(), *hooks]
+    cfg.custom_hooks = [knn_hook, *hooks]
     return cfg
 
 
@@ -134,14 +159,18 @@ def _small_loader(loader: dict) -> dict:
     multi_view.transforms = [
         [s for s in views if s.type.split('.')[-1] not in TOO_STRONG] for views in multi_view.transforms
     ]
-    steps = [step for step in loader.dataset.pipeline if not step.type.split('.')[-1].startswith('Load')]
+    return _loader_of_scenes(SCENES, loader.dataset.pipeline)
+
+
+def _loader_of_scenes(scenes: dict, pipeline: list) -> dict:
+    steps = [step for step in pipeline if not step['type'].split('.')[-1].startswith('Load')]
     return dict(
         batch_size=BATCH_SIZE,
         num_workers=0,
         drop_last=True,
         sampler=dict(type='DefaultSampler', shuffle=True),
         collate_fn=dict(type='default_collate'),
-        dataset=dict(**SCENES, num_images=NUM_TRAIN, pipeline=steps),
+        dataset=dict(**scenes, num_images=NUM_TRAIN, pipeline=steps),
     )
 
 
@@ -162,10 +191,10 @@ def _can_be_made_in_batch(pipeline: list) -> bool:
         return False
 
 
-def _knn_hook() -> dict:
+def _knn_hook(scenes: dict = SCENES, view_size: int = VIEW_SIZE) -> dict:
     def loader(split: str, num_images: int) -> dict:
-        pipeline = [dict(type='Resize', scale=(VIEW_SIZE, VIEW_SIZE)), dict(type='PackInputs')]
-        dataset = dict(**SCENES, split=split, num_images=num_images, preload=True, pipeline=pipeline)
+        pipeline = [dict(type='Resize', scale=(view_size, view_size)), dict(type='PackInputs')]
+        dataset = dict(**scenes, split=split, num_images=num_images, preload=True, pipeline=pipeline)
         return dict(batch_size=250, num_workers=0, dataset=dataset)
 
     return dict(

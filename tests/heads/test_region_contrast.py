@@ -38,6 +38,21 @@ def test_value_and_gradients_are_those_of_the_sum_written_out(monkeypatch, chunk
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize('chunk', [1, 30, 10**6])
+def test_a_query_s_excluded_row_is_no_negative_of_it_and_of_others_is(monkeypatch, chunk):
+    monkeypatch.setattr(region_contrast, 'CHUNK_ELEMENTS', chunk)
+    queries, positives, negatives = arguments = [unit(4, 3), unit(4, 3), unit(6, 3)]
+    excluded, weights = torch.tensor([5, 0, 0, 2]), torch.rand(4).double()
+    found = weighted_info_nce(*arguments, weights, T, excluded)
+    rests = [negatives[[j for j in range(6) if j != out]] for out in excluded.tolist()]
+    rows = zip(queries, positives, rests, weights, strict=True)
+    expected = sum(written_out(q[None], p[None], rest, w[None], T) for q, p, rest, w in rows)
+    assert torch.allclose(found, expected, rtol=1e-10)
+    gradients = [torch.autograd.grad(loss, arguments) for loss in (found, expected)]
+    for a, b in zip(*gradients, strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize('needed', [(0,), (1, 2), (2,)])
 def test_only_gradients_that_are_asked_for_are_computed_and_are_right(needed):
     arguments = [unit(5, 4), unit(5, 4), unit(6, 4)]

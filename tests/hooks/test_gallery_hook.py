@@ -5,6 +5,7 @@ from PIL import Image
 from toy_siamese import MEAN, STD, ToyImages, loader, log_text, make_runner
 
 from viewplug.hooks import ViewGalleryHook
+from viewplug.hooks.gallery import tiled
 from viewplug.visualization.gallery import TITLE_HEIGHT, denormalise, draw_views
 
 MEAN_T, STD_T = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
@@ -44,6 +45,12 @@ def test_cells_hold_row_images_and_column_views_in_rgb():
             y = TITLE_HEIGHT + 2 + 66 * row + 32
             assert sheet[y, 2 + 32].tolist() == [255, 0, 0]
             assert sheet[y, 68 + 2 + 32].tolist() == [0, 0, 255]
+
+
+def test_patches_are_drawn_side_by_side():
+    image = torch.rand(2, 3, 6, 8)
+    patches = torch.stack([torch.stack(row.split(2, dim=-1), dim=1) for row in image.split(2, dim=-2)], dim=1)
+    assert patches.shape == (2, 3, 4, 3, 2, 2) and torch.equal(tiled(patches), image)
 
 
 def test_what_is_no_image_is_refused():

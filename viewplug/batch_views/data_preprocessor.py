@@ -7,12 +7,16 @@ from torch import Tensor
 
 from viewplug.registry import MODELS
 
+IMAGES = {'queries', 'patches'}
+"""Keys of a batch that are images (..., 3, H, W)."""
+
 
 @MODELS.register_module()
 class ViewsDataPreprocessor(SelfSupDataPreprocessor):
     """The stock one, same arguments; every other key of the batch becomes an argument of the model's forward.
 
-    ``queries`` (N, Q, 3, p, p) are normalised as a view is; ``query_boxes``, ``masks`` and the like change the device.
+    ``queries`` (N, Q, 3, p, p) and ``patches`` (N, rows, cols, 3, p, p) are normalised as a view is; ``query_boxes``,
+    ``masks`` and the like change the device.
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -26,8 +30,8 @@ class ViewsDataPreprocessor(SelfSupDataPreprocessor):
         extras = self.cast_data({key: value for key, value in data.items() if key not in ('inputs', 'data_samples')})
         samples = data.get('data_samples')
         result = super().forward(dict(inputs=data['inputs'], data_samples=samples), training)
-        queries: Tensor | None = extras.get('queries')
-        if queries is not None:
-            as_view = super().forward(dict(inputs=[queries.flatten(0, 1)], data_samples=None), training)['inputs'][0]
-            extras['queries'] = as_view.unflatten(0, queries.shape[:2])
+        for key in IMAGES & extras.keys():
+            images: Tensor = extras[key]
+            as_view = dict(inputs=[images.flatten(0, -4)], data_samples=None)
+            extras[key] = super().forward(as_view, training)['inputs'][0].view(images.shape)
         return {**extras, **result}

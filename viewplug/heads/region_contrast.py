@@ -10,7 +10,12 @@ CHUNK_ELEMENTS = 2**24
 
 
 def weighted_info_nce(
-    queries: Tensor, positives: Tensor, negatives: Tensor, weights: Tensor, temperature: float
+    queries: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    weights: Tensor,
+    temperature: float,
+    excluded: Tensor | None = None,
 ) -> Tensor:
     r"""The weighted sum of InfoNCE terms, computed with its gradient for a few queries at a time.
 
@@ -23,16 +28,17 @@ def weighted_info_nce(
         queries, positives: (Q, D), row i of one belongs to row i of the other.
         negatives: (M, D), of every query.
         weights: (Q,) without gradient.
+        excluded: (Q,) int64, the row of ``negatives`` that is none to query i (it is its positive); None: all are.
 
     Returns:
         Scalar. Differentiable (once) in queries, positives and negatives.
     """
-    return _WeightedInfoNCE.apply(queries, positives, negatives, weights, temperature)
+    return _WeightedInfoNCE.apply(queries, positives, negatives, weights, temperature, excluded)
 
 
 class _WeightedInfoNCE(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, queries, positives, negatives, weights, temperature):
+    def forward(ctx, queries, positives, negatives, weights, temperature, excluded):
         needs = ctx.needs_input_grad[:3]
         gradients = [
             torch.empty_like(x) if need else None for x, need in zip((queries, positives), needs, strict=False)
@@ -45,6 +51,8 @@ class _WeightedInfoNCE(torch.autograd.Function):
             q, p, w = queries[part], positives[part], weights[part]
             positive = (q * p).sum(dim=1) / temperature
             similarity = (q @ negatives.t()).div_(temperature)
+            if excluded is not None:
+                similarity.scatter_(1, excluded[part].unsqueeze(1), float('-inf'))
             largest = torch.maximum(similarity.amax(dim=1), positive)
             share = similarity.sub_(largest.unsqueeze(1)).exp_()
             total = share.sum(dim=1) + (positive - largest).exp()
@@ -68,4 +76,4 @@ class _WeightedInfoNCE(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         saved = iter(ctx.saved_tensors)
-        return *(next(saved) * grad if need else None for need in ctx.needs), None, None
+        return *(next(saved) * grad if need else None for need in ctx.needs), None, None, None

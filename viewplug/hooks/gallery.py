@@ -17,8 +17,9 @@ class ViewGalleryHook(Hook):
     """Write the views of the first training batch to ``work_dir/vis_views/epoch_0.png``: rows images, columns views.
 
     The pixels are caught behind ``model.data_preprocessor``, so they are those that the network got, and de-normalised
-    with its ``mean`` and ``std``; without them the contrast is stretched. The sheet also goes to ``runner.visualizer``
-    as image ``vis_views``. After a resume the first file bears the number of epochs done.
+    with its ``mean`` and ``std``; without them the contrast is stretched. ``patches``, side by side, are one more
+    column. The sheet also goes to ``runner.visualizer`` as image ``vis_views``. After a resume the first file bears the
+    number of epochs done.
 
     Args:
         num_images: Rows, at most.
@@ -69,8 +70,15 @@ class ViewGalleryHook(Hook):
 
     def _catch(self, preprocessor, inputs, output) -> None:
         views = output['inputs']
-        views = [views] if isinstance(views, Tensor) else views
+        views = [views] if isinstance(views, Tensor) else list(views)
+        if output.get('patches') is not None:
+            views.append(tiled(output['patches'][: self.num_images]))
         self._views = [view[: self.num_images].detach().cpu().clone() for view in views]
+
+
+def tiled(patches: Tensor) -> Tensor:
+    """Patches (N, rows, cols, C, p, p) side by side as one image."""
+    return patches.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 def _preprocessor(runner):

@@ -2,7 +2,8 @@
 
 from .dino import DINONeck
 from .hcl import HCLNeck
+from .masked_conv import MaskedConvContext
 from .mlp import MLPNeck
 from .region import RegionNeck
 
-__all__ = ['DINONeck', 'HCLNeck', 'MLPNeck', 'RegionNeck']
+__all__ = ['DINONeck', 'HCLNeck', 'MLPNeck', 'MaskedConvContext', 'RegionNeck']

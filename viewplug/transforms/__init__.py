@@ -6,9 +6,21 @@ require('mmengine', 'mmcv', 'mmpretrain')
 
 from .block_masks import BlockMasks  # noqa: E402
 from .contrastive_crop import ContrastiveCrop  # noqa: E402
+from .drop_colours import DropColours  # noqa: E402
 from .multi_view import META_KEYS, MultiView  # noqa: E402
 from .pack_views import PackViews  # noqa: E402
+from .patch_grid import PatchGrid  # noqa: E402
 from .query_crops import QueryCrops  # noqa: E402
 from .random_resized_crop import RandomResizedCrop  # noqa: E402
 
-__all__ = ['BlockMasks', 'ContrastiveCrop', 'META_KEYS', 'MultiView', 'PackViews', 'QueryCrops', 'RandomResizedCrop']
+__all__ = [
+    'BlockMasks',
+    'ContrastiveCrop',
+    'DropColours',
+    'META_KEYS',
+    'MultiView',
+    'PackViews',
+    'PatchGrid',
+    'QueryCrops',
+    'RandomResizedCrop',
+]

@@ -10,7 +10,7 @@ from viewplug.registry import TRANSFORMS
 
 from .multi_view import META_KEYS
 
-EXTRA_KEYS = ('queries', 'query_boxes', 'masks')
+EXTRA_KEYS = ('queries', 'query_boxes', 'masks', 'patches')
 
 
 @TRANSFORMS.register_module()
@@ -18,8 +18,8 @@ class PackViews(PackInputs):
     """PackInputs with the geometry of views among its ``meta_keys``, and extras as tensors beside ``inputs``.
 
     ``default_collate`` stacks the extras to ``queries`` (N, Q, 3, p, p), ``query_boxes`` (N, Q, 4), ``masks``
-    (N, V, h, w), ``viewplug.ViewsDataPreprocessor`` moves and normalises them, and ``viewplug.Siamese`` takes them by
-    these names.
+    (N, V, h, w), ``patches`` (N, rows, cols, 3, p, p), ``viewplug.ViewsDataPreprocessor`` moves and normalises them,
+    and ``viewplug.Siamese`` (``patches``: CPC, Pretext) takes them by these names.
 
     Args:
         input_key, algorithm_keys, meta_keys: PackInputs'.
