@@ -73,6 +73,7 @@ def browse(args: argparse.Namespace) -> None:
     from mmengine import Config
     from mmengine.registry import init_default_scope
 
+    from viewplug.evaluation.checkpoint import load_model
     from viewplug.evaluation.localization import encoder_of, localise_batches
     from viewplug.launch import UserError, check_data
     from viewplug.visualization.box_sheet import draw_boxes
@@ -91,7 +92,7 @@ def browse(args: argparse.Namespace) -> None:
     settings |= {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}
     encoder, adaptive = settings.pop('encoder', 'online'), settings.pop('adaptive_threshold', None)
     images, crop = images_and_crop(cfg, args)
-    model = load_model(cfg, args.checkpoint)
+    model, _ = load_model(cfg, args.checkpoint)
     picked = np.linspace(0, len(images) - 1, min(args.num, len(images))).round().astype(int)
     loaded = [images[index] for index in picked.tolist()]
     batch = torch.stack([image for image, _ in loaded]), torch.tensor([readable for _, readable in loaded])
@@ -138,29 +139,6 @@ def images_and_crop(cfg, args: argparse.Namespace):
         steps = steps if any('Load' in type(step).__name__ for step in steps) else [dict(type='LoadImageFromFile')]
         leaf = ImageFolder(args.data_root, pipeline=[])
     return WholeImages(leaf, steps, crop.scale, stock.interpolation, stock.backend), crop
-
-
-def load_model(cfg, path: str):
-    """The config's model with the checkpoint's weights."""
-    from mmengine.runner.checkpoint import _load_checkpoint
-
-    from viewplug.launch import UserError
-    from viewplug.registry import MODELS
-
-    settings = cfg.model.copy()
-    if cfg.get('data_preprocessor'):
-        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(settings)
-    checkpoint = _load_checkpoint(path, map_location='cpu')
-    state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
-    try:
-        missing = model.load_state_dict(state, strict=False).missing_keys
-    except RuntimeError as error:
-        raise UserError(f'{path} does not fit model in the config: {" ".join(str(error).split())[:300]}') from None
-    lacking = [key for key in missing if key.startswith('backbone.')]
-    if lacking:
-        raise UserError(f"{path} lacks {len(lacking)} of the backbone's weights ({lacking[0]}, ...): another model's?")
-    return model
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ from .health import RepresentationHealthHook
 from .knn import KNNHook
 from .localization import LocalizationHook
 from .preflight import PreflightHook
+from .run_record import RunRecordHook
 from .step_speed import StepSpeedHook
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     'LocalizationHook',
     'PreflightHook',
     'RepresentationHealthHook',
+    'RunRecordHook',
     'StepSpeedHook',
     'ViewGalleryHook',
 ]
