@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import datetime
+import inspect
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
+from mmengine.runner import Runner
 from PIL import Image
 
 import viewplug
@@ -35,8 +37,10 @@ HEALTH = dict(
     alignment='Alignment (lower: closer)',
     uniformity='Uniformity (lower: more even)',
 )
-SAME = ('work_dir', 'resume', 'experiment_name')
-"""Keys of a config that differ between any two runs."""
+READ = {*inspect.signature(Runner).parameters, 'views', 'in_memory', 'speed', 'stage1_config', 'auto_scale_lr'}
+READ -= {'work_dir', 'resume', 'experiment_name', 'cfg'}
+"""Keys of a config that make a run what it is; others are names that it uses on the way."""
+ABSENT = 'not set'
 WIDEST = 1600
 """Pixels; wider pictures are scaled down."""
 
@@ -66,7 +70,11 @@ def render(runs: Sequence[Run], most_pictures: int = 6, title: str | None = None
                     path=str(run.path),
                     status=run.status,
                     tables=tables(run),
-                    albums=[album(name, paths, most_pictures) for name, paths in run.pictures.items()],
+                    albums=[
+                        album(name, run.pictures[name], most_pictures)
+                        for name in dict.fromkeys([*ALBUMS, *run.pictures])
+                        if name in run.pictures
+                    ],
                     problems=run.problems,
                     environment=run.environment,
                     config_text=run.config_text,
@@ -87,12 +95,37 @@ def names_apart(paths: Sequence[Path]) -> list[str]:
     return [f'{path.resolve().name} ({place + 1})' for place, path in enumerate(paths)]
 
 
-def differences(configs: Sequence[dict]) -> list[tuple[str, list[str]]]:
-    """Keys whose values are not the same everywhere, and the values; components in lists go by their type."""
-    flat = [dict(_flat('', config)) for config in configs]
+def differences(configs: Sequence[dict]) -> list[tuple[Markup, list[str]]]:
+    """Keys that a Runner (or this project) reads and whose values are not the same everywhere, and the values.
+
+    Components in lists go by their type; one that a config lacks altogether is one row.
+    """
+    flat = [dict(_flat('', {key: config[key] for key in sorted(READ & set(config))})) for config in configs]
     keys = dict.fromkeys(key for config in flat for key in config)
-    rows = [(key, [config.get(key, 'not set') for config in flat]) for key in keys]
-    return [(key, values) for key, values in rows if len(set(values)) > 1 and key.split('.')[0] not in SAME]
+    rows: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        values = [config.get(key, ABSENT) for config in flat]
+        if len(set(values)) == 1:
+            continue
+        component = next((part for part in _components(key) if any(_lacks(config, part) for config in flat)), None)
+        if component is None:
+            rows[key] = values
+            continue
+        there = [{key: value for key, value in config.items() if key.startswith(component)} for config in flat]
+        rows[component] = [
+            ', '.join(f'{key[len(component) :].lstrip(".")}={value}' for key, value in found.items()) or ABSENT
+            for found in there
+        ]
+    return [(Markup(str(escape(key)).replace('.', '.<wbr>').replace('[', '<wbr>[')), row) for key, row in rows.items()]
+
+
+def _components(key: str) -> list[str]:
+    """``a[X].b[Y].c`` -> ``a[X]``, ``a[X].b[Y]``."""
+    return [key[: place + 1] for place, letter in enumerate(key) if letter == ']']
+
+
+def _lacks(config: dict[str, str], component: str) -> bool:
+    return not any(key.startswith(component) for key in config)
 
 
 def _flat(key: str, value) -> Iterable[tuple[str, str]]:
@@ -148,7 +181,7 @@ def _knn(run: Run) -> str:
 
 
 def _speed(run: Run) -> list[tuple[float, float]]:
-    images = run.record.get('images_per_step')
+    images = run.images_per_step
     return [(step, images / seconds) for step, seconds in run.curves.get('time', ()) if seconds > 0] if images else []
 
 
@@ -267,7 +300,8 @@ def album(name: str, paths: Sequence[Path], most: int) -> dict:
     left_out = len(paths) - len(pictures)
     note += f' {left_out} more in the folder, or broken.' * bool(left_out)
     wide = any(picture['width'] > 700 for picture in pictures)
-    return dict(title=heading, note=note.strip(), pictures=pictures, wide=wide)
+    single = len(pictures) == 1 and pictures[0]['width'] <= 460
+    return dict(title=heading, note=note.strip(), pictures=pictures, wide=wide, single=single)
 
 
 def embedded(path: Path) -> dict | None:

@@ -52,6 +52,14 @@ class Run:
         return self.config.get('train_cfg', {}).get('max_epochs')
 
     @property
+    def images_per_step(self) -> int | None:
+        """Of all processes; as recorded, else the config's batch times the number of GPUs in the log."""
+        batch = self.config.get('train_dataloader', {}).get('batch_size')
+        processes = dict(self.environment).get('GPU number', '1')
+        guessed = batch * int(processes) if isinstance(batch, int) and processes.isdigit() else None
+        return self.record.get('images_per_step', guessed)
+
+    @property
     def status(self) -> str:
         """'finished', or how far it came."""
         done = self.last.get('epoch', 0), self.last.get('step', 0)
