@@ -5,7 +5,6 @@ import json
 import pytest
 from PIL import Image
 from toy_runs import PIPELINE, toy_runner
-from toys import ToyImages
 
 from viewplug.visualization.run_files import read_run
 
@@ -51,7 +50,9 @@ def session(work_dir, name, lines, log=LOG, config=CONFIG):
 
 def test_a_real_run_is_read_whole(tmp_path):
     hooks = [dict(type=f'viewplug.{name}') for name in ('RunRecordHook', 'RepresentationHealthHook', 'ViewGalleryHook')]
-    toy_runner(tmp_path / 'toy', hooks, dataset=ToyImages(pipeline=PIPELINE)).train()
+    scenes = dict(type='viewplug.ShapeScenes', num_images=16, image_size=40, pipeline=PIPELINE)
+    cfg = dict(train_cfg=dict(max_epochs=2), model=dict(type='viewplug.Siamese'))  # a Runner writes down its cfg
+    toy_runner(tmp_path / 'toy', hooks, dataset=scenes, cfg=cfg).train()
     run = read_run(tmp_path / 'toy')
     assert run.name == 'toy' and run.status == 'finished'
     assert all('deprecated' in text for text, _ in run.problems)

@@ -1,10 +1,11 @@
-"""What tools/contrastive_test.py found, as the paper draws it (HCL, fig. 2 and 4)."""
+"""What tools/contrastive_test.py (HCL, fig. 2 and 4) and tools/crop_semantics.py (ContrastiveCrop, fig. 4) found."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
@@ -117,3 +118,23 @@ def _draw_pair(axes: Axes, first, second, iou: float, rank: int) -> None:
     axes.imshow(torch.cat([first, gap, second], dim=2).permute(1, 2, 0).numpy())
     found = 'found' if rank == 0 else f'rank {rank + 1}'
     axes.set_title(f'IoU {iou:.2f}, {found}', fontsize=8)
+
+
+def plot_semantics(report: dict) -> Figure:
+    """Class score against the distance of two views, a line for each way of cropping, standard errors as whiskers.
+
+    Args:
+        report: of tools/crop_semantics.py, with ``by_distance`` of
+            :func:`viewplug.evaluation.crop_semantics.score_by_distance`.
+    """
+    figure = Figure((5.5, 4), dpi=120, layout='constrained')
+    axes = figure.subplots()
+    for name, rows in report['by_distance'].items():
+        places = [sum(row['distance']) / 2 for row in rows]
+        scores, errors = ([row[key] for row in rows] for key in ('score', 'error'))
+        axes.errorbar(places, scores, errors, label=name, **STYLE)
+    axes.set(xlabel='distance between the features of two views', ylabel='class score of a crop')
+    axes.set_title(f'{report["images"]:,} images, scorer {Path(report["scorer"][0]).stem}', fontsize=9)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure

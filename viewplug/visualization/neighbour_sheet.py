@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from viewplug.visualization.sheet import TITLE_HEIGHT, lay_out
 
 MIN_SIDE = 64
 FRAME = 3
+TEXT = ImageDraw.Draw(Image.new('RGB', (1, 1)))
 SAME, OTHER, UNKNOWN = (60, 170, 90), (214, 69, 65), (200, 200, 200)
 
 
@@ -52,7 +54,8 @@ def draw_neighbours(
 def _cell(pixels: Tensor, scale: int, caption: str, colour: tuple[int, int, int] | None) -> Image.Image:
     picture = to_pil_image(F.interpolate(pixels[None], scale_factor=scale, mode='nearest')[0].cpu())
     picture = ImageOps.expand(picture, FRAME, colour or 'white')
-    cell = Image.new('RGB', (picture.width, TITLE_HEIGHT + picture.height), 'white')
+    width = max(picture.width, math.ceil(TEXT.textlength(caption)) + 2 * FRAME)
+    cell = Image.new('RGB', (width, TITLE_HEIGHT + picture.height), 'white')
     ImageDraw.Draw(cell).text((FRAME, 1), caption, fill='black')
     cell.paste(picture, (0, TITLE_HEIGHT))
     return cell

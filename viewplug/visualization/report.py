@@ -28,6 +28,7 @@ ALBUMS = dict(
     vis_boxes=('Heat maps and boxes at each update', 'Image with box (dashed) and crops, heat map, the crops.'),
     vis_attention=('Attention maps', 'Of the class token, or of the queries.'),
     vis_neighbours=('Nearest neighbours', 'Left the query, then the nearest images, with their cosines.'),
+    crop_semantics_test=('Class score of crops', 'Against the distance of two views (ContrastiveCrop, fig. 4).'),
     contrastive_test=('Contrastive test', 'Retrieval of the other view (HCL, fig. 2 and 4).'),
 )
 HEALTH = dict(
@@ -275,6 +276,10 @@ def tables(run: Run) -> list[dict]:
         if name == 'linear_eval.json':
             rows = [(key, number(value)) for key, value in result.items() if isinstance(value, int | float)]
             found.append(dict(title='Linear evaluation', head=('', ''), rows=rows))
+        elif 'ways' in result:
+            rows = [(kind, number(way['score']), number(way['distance'])) for kind, way in result['ways'].items()]
+            head = ('crops', 'class score', 'distance of two views')
+            found.append(dict(title=f'Class score of crops, {Path(name).stem}', head=head, rows=rows))
         elif 'results' in result:
             rows = [
                 (str(part['strength']), embedding, dim, *(_interval(cell[top]) for top in ('top1', 'top5')))
