@@ -79,7 +79,8 @@ def browse(args: argparse.Namespace) -> None:
         raise UserError(f'browse_attention reads a viewplug.QueryViT, got backbone.type={cfg.model.backbone.type!r}')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     cfg.model.backbone.out = 'mapping'
-    model = trained_model(cfg, checkpoint).eval()
+    model, _ = trained_model(cfg, checkpoint)
+    model.eval()
     backbone = encoder_of(model, args.encoder)
     size = args.size or single_view_size(cfg)
     patch = backbone.patch_embed.patch_size[0]

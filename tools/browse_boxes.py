@@ -73,6 +73,7 @@ def browse(args: argparse.Namespace) -> None:
     from mmengine import Config
     from mmengine.registry import init_default_scope
 
+    from viewplug.evaluation.crop_images import images_and_crop
     from viewplug.evaluation.localization import encoder_of, localise_batches
     from viewplug.evaluation.trained_model import trained_model
     from viewplug.launch import UserError, check_data
@@ -91,8 +92,8 @@ def browse(args: argparse.Namespace) -> None:
     settings = {name: hook[name] for hook in hooks_of(cfg) for name in SETTINGS if name in hook}
     settings |= {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}
     encoder, adaptive = settings.pop('encoder', 'online'), settings.pop('adaptive_threshold', None)
-    images, crop = images_and_crop(cfg, args)
-    model = trained_model(cfg, args.checkpoint)
+    images, crop = images_and_crop(cfg, args.data_root, args.alpha)
+    model, _ = trained_model(cfg, args.checkpoint)
     picked = np.linspace(0, len(images) - 1, min(args.num, len(images))).round().astype(int)
     loaded = [images[index] for index in picked.tolist()]
     batch = torch.stack([image for image, _ in loaded]), torch.tensor([readable for _, readable in loaded])
@@ -108,37 +109,6 @@ def browse(args: argparse.Namespace) -> None:
 def hooks_of(cfg) -> list[dict]:
     """The config's LocalizationHooks."""
     return [hook for hook in cfg.get('custom_hooks') or [] if str(hook.get('type')).endswith('LocalizationHook')]
-
-
-def images_and_crop(cfg, args: argparse.Namespace):
-    """The first data set's images, whole, and the ContrastiveCrop of its pipeline, or one like its crop."""
-    from mmpretrain.datasets.transforms import RandomResizedCrop
-
-    from viewplug.datasets.image_folder import ImageFolder
-    from viewplug.datasets.leaves import leaf_datasets
-    from viewplug.datasets.whole_images import WholeImages
-    from viewplug.registry import DATASETS
-    from viewplug.transforms import ContrastiveCrop
-    from viewplug.transforms.pipelines import steps_before, transforms_in
-
-    leaf = leaf_datasets(DATASETS.build(cfg.train_dataloader.dataset))[0]
-    pipeline = getattr(leaf, 'pipeline', None)
-    crops = transforms_in(pipeline, ContrastiveCrop) or transforms_in(pipeline, RandomResizedCrop)
-    if not crops:
-        raise ValueError(f'no random resized crop in the train pipeline of {args.config} ({type(leaf).__name__})')
-    stock = crops[0]
-    crop = ContrastiveCrop(
-        stock.scale,
-        stock.crop_ratio_range,
-        stock.aspect_ratio_range,
-        getattr(stock, 'alpha', 0.6) if args.alpha is None else args.alpha,
-        center=getattr(stock, 'center', 'beta'),
-    )
-    steps = steps_before(pipeline, type(stock))
-    if args.data_root:
-        steps = steps if any('Load' in type(step).__name__ for step in steps) else [dict(type='LoadImageFromFile')]
-        leaf = ImageFolder(args.data_root, pipeline=[])
-    return WholeImages(leaf, steps, crop.scale, stock.interpolation, stock.backend), crop
 
 
 if __name__ == '__main__':

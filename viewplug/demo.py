@@ -37,6 +37,7 @@ PROTOTYPES = 256
 LOCAL_VIEWS = 4
 # One background and large objects: in minutes contrastive learning finds the objects only where nothing else differs.
 SCENES = dict(type='viewplug.ShapeScenes', image_size=48, object_scale=(0.35, 0.6), num_backgrounds=1)
+NUM_DRAWN = 6  # images whose heat maps and boxes are drawn at each update
 NUM_TRAIN, NUM_BANK, NUM_VAL = 4000, 2000, 1000
 BATCH_SIZE = 64
 LEARNING_RATE = 0.06
@@ -121,6 +122,9 @@ def _shortened(cfg: Config, epochs: int, knn_hook: dict) -> Config:
     cfg.default_hooks.checkpoint.interval = 5
     cfg.log_processor = dict(window_size=10)
     hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.type != 'viewplug.KNNHook']
+    for hook in hooks:
+        if hook.type == 'viewplug.LocalizationHook':
+            hook.setdefault('num_drawn', NUM_DRAWN)
     cfg.custom_hooks = [knn_hook, *hooks]
     return cfg
 

@@ -15,7 +15,7 @@ class UserError(Exception):
 
 def check_data(cfg: Config) -> None:
     """Look for the training data where the config expects it, before anything heavy starts."""
-    for dataset in _leaf_configs(cfg.get('train_dataloader', {}).get('dataset')):
+    for dataset in leaf_configs(cfg.get('train_dataloader', {}).get('dataset')):
         root = dataset.get('data_root')
         downloads = any(name in str(dataset.type) for name in DOWNLOADABLE)
         if isinstance(root, str) and root and '://' not in root and not downloads and not os.path.isdir(root):
@@ -30,7 +30,7 @@ def set_data_root(cfg: Config, root: str) -> None:
     """Train on a folder of images in place of the config's data set."""
     if not os.path.isdir(root):
         raise UserError(f'--data-root: no folder {os.path.abspath(root)}')
-    pipeline = _leaf_configs(cfg.train_dataloader.dataset)[0].pipeline
+    pipeline = leaf_configs(cfg.train_dataloader.dataset)[0].pipeline
     loads = any(step.type.split('.')[-1].startswith('Load') for step in pipeline)
     if not loads:  # the data set gave images itself, in RGB
         pipeline = [dict(type='LoadImageFromFile'), *pipeline]
@@ -39,9 +39,9 @@ def set_data_root(cfg: Config, root: str) -> None:
     cfg.in_memory = False  # a folder may hold anything
 
 
-def _leaf_configs(dataset) -> list:
+def leaf_configs(dataset) -> list:
     """The data set configs inside wrappers such as ConcatDataset and RepeatDataset."""
     if not dataset:
         return []
     inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else [])
-    return [leaf for child in inner for leaf in _leaf_configs(child)] if inner else [dataset]
+    return [leaf for child in inner for leaf in leaf_configs(child)] if inner else [dataset]

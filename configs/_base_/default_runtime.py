@@ -14,6 +14,7 @@ custom_hooks = [
     dict(type='viewplug.RepresentationHealthHook'),
     dict(type='viewplug.ViewGalleryHook'),
     dict(type='viewplug.CorruptImageHook'),
+    dict(type='viewplug.RunRecordHook'),  # what tools/report.py shows beside the log
 ]
 
 env_cfg = dict(

@@ -89,3 +89,50 @@ def test_the_first_batch_is_drawn_once_as_the_network_sees_it(tmp_path):
 def test_an_interval_draws_every_so_many_epochs(tmp_path):
     make_runner(tmp_path, [dict(type='viewplug.ViewGalleryHook', interval=2)], epochs=4).train()
     assert sorted(path.name for path in (tmp_path / 'vis_views').iterdir()) == ['epoch_0.png', 'epoch_2.png']
+
+
+def test_whole_images_are_drawn_with_the_crops_and_the_windows_that_heads_match(tmp_path):
+    from toy_runs import PIPELINE, toy_runner
+
+    from viewplug.visualization.crop_sheet import VIEW_COLOURS
+
+    scenes = dict(type='viewplug.ShapeScenes', num_images=16, image_size=40, pipeline=PIPELINE)
+    region = dict(
+        neck=dict(type='viewplug.RegionNeck', stages=('C2', 'C3'), out_channels=8),
+        head=dict(
+            type='viewplug.RegionHead',
+            window=(8, 16),
+            stride=(8, 8),
+            downsample=(4, 8),
+            input_size=32,
+            loss=dict(type='viewplug.InfoNCELoss'),
+        ),
+    )
+    hook = dict(type='viewplug.ViewGalleryHook', num_images=4)
+    toy_runner(tmp_path, [hook], branch=region, dataset=scenes, max_epochs=1).train()
+    crops = np.asarray(Image.open(tmp_path / 'vis_crops/epoch_0.png'))
+    for colour in VIEW_COLOURS[:2]:
+        assert (crops == colour).all(axis=-1).sum() > 4 * 4 * 64 * 3  # frames of four views, and boxes
+    assert np.asarray(Image.open(tmp_path / 'vis_regions/epoch_0.png')).shape[1] > 4 * 192
+
+
+def test_the_image_beside_the_views_is_the_one_they_were_cut_from(tmp_path, monkeypatch):
+    """Each view, cut again from the image that is drawn, is the view."""
+    from toy_runs import PIPELINE, toy_runner
+
+    from viewplug.hooks import gallery
+
+    drawn = []
+    draw = gallery.draw_crops
+    monkeypatch.setattr(gallery, 'draw_crops', lambda *args: drawn.append(args) or draw(*args))
+    scenes = dict(type='viewplug.ShapeScenes', num_images=16, image_size=40, pipeline=PIPELINE)
+    preprocessor = dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True)
+    hook = dict(type='viewplug.ViewGalleryHook')
+    toy_runner(tmp_path, [hook], dataset=scenes, max_epochs=1, data_preprocessor=preprocessor).train()
+    images, views, geometry = drawn[0]
+    for n, image in enumerate(images):
+        for v, view in enumerate(views):
+            x0, y0, x1, y1 = (geometry.boxes[n, v] * 40).round().int().tolist()
+            cut = torch.nn.functional.interpolate(image[None, :, y0:y1, x0:x1], size=32, mode='bilinear')[0]
+            cut = cut.flip(2) if geometry.flips[n, v] else cut
+            assert (cut - view[n]).abs().mean() < 0.02

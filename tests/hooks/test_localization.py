@@ -187,6 +187,23 @@ def test_dead_maps_keep_the_whole_image_and_are_counted_logged_and_warned_of(tmp
     assert line['localization/dead'] == 0.75 and line['step'] == 0 and 0 < line['localization/time_share'] < 1
 
 
+def test_drift_is_the_iou_with_the_boxes_before_from_the_second_update_on(tmp_path):
+    dataset = Spots(pipeline=pipeline())
+    wide = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(8, 1)
+
+    class Replace(Hook):
+        def after_train_epoch(self, runner):
+            if runner.epoch == 0:
+                crop_of(dataset).box_store.write(wide)
+
+    runner = run(tmp_path, [NOW, Replace()], dataset, epochs=2)
+    boxes = boxes_of(dataset)
+    area = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).mean()
+    drift = runner.message_hub.get_scalar('localization/iou_with_last').data[0]
+    assert drift.tolist() == pytest.approx([area], abs=1e-5)  # one value; IoU with the whole image is the area
+    assert f'mean IoU with the boxes before {area:.2f}' in log_of(tmp_path)
+
+
 def test_no_warning_while_most_boxes_are_smaller_than_the_image(tmp_path):
     run(tmp_path, [NOW], Spots(blank=(0, 1), pipeline=pipeline()), epochs=1)
     assert 'does nothing' not in log_of(tmp_path)

@@ -36,6 +36,14 @@ def alignment(online: Tensor, target: Tensor, alpha: float = 2) -> Tensor:
     return distance.norm(dim=1).pow(alpha).mean()
 
 
+def positive_similarity(online: Tensor, target: Tensor) -> Tensor:
+    """Mean cosine of positive pairs, -1 to 1; lower means harder pairs (ContrastiveCrop, sec. 4.4, fig. 5).
+
+    It is 1 - alignment / 2 at ``alpha=2``; ``online`` and ``target`` as there.
+    """
+    return F.cosine_similarity(online.float(), target.float(), dim=1).mean()
+
+
 def uniformity(embeddings: Tensor, t: float = 2, max_rows: int = 1024) -> Tensor:
     """log of the mean Gaussian potential over pairs of rows, 0 (one point) down to about -2t; lower is more even.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mmengine import Config
 from torch import nn
 
@@ -9,8 +11,8 @@ from viewplug.registry import MODELS
 from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 
 
-def trained_model(cfg: Config, path: str) -> nn.Module:
-    """Build ``cfg.model`` (with the top-level ``data_preprocessor``) and load the checkpoint ``path`` into it.
+def trained_model(cfg: Config, path: str | Path) -> tuple[nn.Module, dict]:
+    """``cfg.model`` (with the top-level ``data_preprocessor``) with the weights of ``path``, and the checkpoint.
 
     Raises:
         ValueError: the checkpoint is another model's, or no checkpoint.
@@ -19,7 +21,8 @@ def trained_model(cfg: Config, path: str) -> nn.Module:
     if cfg.get('data_preprocessor'):
         settings.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(settings)
-    state = {key.removeprefix('module.'): value for key, value in weights_of(read_checkpoint(path)).items()}
+    checkpoint = read_checkpoint(path)
+    state = {key.removeprefix('module.'): value for key, value in weights_of(checkpoint).items()}
     try:
         missing = model.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
@@ -27,4 +30,4 @@ def trained_model(cfg: Config, path: str) -> nn.Module:
     lacking = [key for key in missing if key.startswith('backbone.')]
     if lacking:
         raise ValueError(f"{path} lacks {len(lacking)} of the backbone's weights ({lacking[0]}, ...): another model's?")
-    return model
+    return model, checkpoint

@@ -11,6 +11,7 @@ from .knn import KNNHook
 from .localization import LocalizationHook
 from .precise_bn import PreciseBNHook
 from .preflight import PreflightHook
+from .run_record import RunRecordHook
 from .step_gradients import ClipEachGradientHook, FreezeLastLayerHook
 from .step_speed import StepSpeedHook
 
@@ -27,6 +28,7 @@ __all__ = [
     'PreciseBNHook',
     'PreflightHook',
     'RepresentationHealthHook',
+    'RunRecordHook',
     'StepSpeedHook',
     'ViewGalleryHook',
 ]

@@ -3,13 +3,22 @@
 from pathlib import Path
 
 import numpy as np
+from mmengine.dataset import BaseDataset
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import Tensor
 
+from viewplug.datasets.in_memory import InMemoryDataset
+from viewplug.datasets.leaves import leaf_datasets
+from viewplug.datasets.whole_images import images_as_loaded
+from viewplug.heads import RegionHead
+from viewplug.hooks.knn import kept_random_state
 from viewplug.registry import HOOKS
-from viewplug.visualization.gallery import draw_views
+from viewplug.views import ViewGeometry
+from viewplug.visualization.crop_sheet import draw_crops
+from viewplug.visualization.gallery import denormalise, draw_views
+from viewplug.visualization.region_sheet import draw_regions
 
 
 @HOOKS.register_module()
@@ -20,6 +29,10 @@ class ViewGalleryHook(Hook):
     with its ``mean`` and ``std``; without them the contrast is stretched. ``patches``, side by side, are one more
     column. The sheet also goes to ``runner.visualizer`` as image ``vis_views``. After a resume the first file bears the
     number of epochs done.
+
+    Where the views say where they were cut, and the training data are one data set without wrappers,
+    ``vis_crops/epoch_0.png`` shows the whole images with the crops' boxes; where a branch compares regions
+    (``viewplug.RegionHead``), ``vis_regions/epoch_0.png`` shows the matched windows.
 
     Args:
         num_images: Rows, at most.
@@ -40,6 +53,8 @@ class ViewGalleryHook(Hook):
         self.channel_order = channel_order
         self._drew_first = False
         self._views: list[Tensor] = []
+        self._indices: list[int] | None = None
+        self._geometry: ViewGeometry | None = None
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         due = self.interval is not None and batch_idx == 0 and runner.epoch % self.interval == 0
@@ -67,6 +82,33 @@ class ViewGalleryHook(Hook):
         sheet.save(path)
         runner.logger.info(f'Views of {len(views[0])} images as the network sees them: {path}')
         runner.visualizer.add_image('vis_views', np.asarray(sheet), step=runner.epoch)
+        self._draw_crops(runner, [denormalise(view, mean, std) for view in views])
+
+    def _draw_crops(self, runner, views: list[Tensor]) -> None:
+        """Where the views were cut, and the windows that region heads match, if that is known."""
+        dataset = runner.train_dataloader.dataset
+        leaf = leaf_datasets(dataset)[0]
+        alone = leaf is dataset or (isinstance(dataset, InMemoryDataset) and leaf is dataset.dataset)
+        if self._geometry is None or self._indices is None or not alone or not isinstance(leaf, BaseDataset):
+            return
+        with kept_random_state():
+            images = images_as_loaded(leaf, self._indices)
+        # Pixels come as the loader's, views as the network's.
+        swapped = getattr(_preprocessor(runner), '_channel_conversion', False)
+        loaded_bgr = swapped != (self.channel_order == 'bgr')
+        images = [(image.flip(0) if loaded_bgr else image).float() / 255 for image in images]
+        views = [view.flip(1) if self.channel_order == 'bgr' else view for view in views]
+        sheets = dict(vis_crops=draw_crops(images, views, self._geometry))
+        branches = getattr(_unwrapped(runner), 'branches', None) or {}
+        grids = [
+            grid for branch in branches.values() if isinstance(branch.head, RegionHead) for grid in branch.head.grids
+        ]
+        if grids:
+            sheets['vis_regions'] = draw_regions(images, views, self._geometry, grids)
+        for name, sheet in sheets.items():
+            path = Path(runner.work_dir, name, f'epoch_{runner.epoch}.png')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sheet.save(path)
 
     def _catch(self, preprocessor, inputs, output) -> None:
         views = output['inputs']
@@ -74,6 +116,14 @@ class ViewGalleryHook(Hook):
         if output.get('patches') is not None:
             views.append(tiled(output['patches'][: self.num_images]))
         self._views = [view[: self.num_images].detach().cpu().clone() for view in views]
+        samples = output.get('data_samples') or []
+        known = samples and all(sample is not None and 'sample_idx' in sample for sample in samples)
+        indices = output.get('sample_idx', [int(sample.sample_idx) for sample in samples] if known else None)
+        geometry = output.get('geometry') or ViewGeometry.from_samples(samples)
+        self._indices = None if indices is None else [int(index) for index in indices[: self.num_images]]
+        self._geometry = geometry and ViewGeometry(
+            geometry.boxes[: self.num_images].cpu(), geometry.flips[: self.num_images].cpu()
+        )
 
 
 def tiled(patches: Tensor) -> Tensor:
@@ -82,5 +132,8 @@ def tiled(patches: Tensor) -> Tensor:
 
 
 def _preprocessor(runner):
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return model.data_preprocessor
+    return _unwrapped(runner).data_preprocessor
+
+
+def _unwrapped(runner):
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

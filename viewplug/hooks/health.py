@@ -5,7 +5,14 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from viewplug.evaluation.representation import alignment, effective_rank, embedding_std, thin, uniformity
+from viewplug.evaluation.representation import (
+    alignment,
+    effective_rank,
+    embedding_std,
+    positive_similarity,
+    thin,
+    uniformity,
+)
 from viewplug.registry import HOOKS
 
 MAX_ROWS = 1024
@@ -17,9 +24,9 @@ class RepresentationHealthHook(Hook):
     """Spread, rank, alignment and uniformity of the embeddings (``viewplug.evaluation.representation``), per branch.
 
     Reads ``model.latest`` after a training step: all online views together for ``std`` and ``effective_rank``, online
-    against target views of the same images for ``alignment`` and ``uniformity``. A stock mmpretrain model has no
-    ``latest``; there the outputs of ``model.neck`` are caught, as branch ``neck``, for the first two only. On several
-    processes each measures its own batch, and rank 0 reports.
+    against target views of the same images for ``similarity``, ``alignment`` and ``uniformity``. A stock mmpretrain
+    model has no ``latest``; there the outputs of ``model.neck`` are caught, as branch ``neck``, for the first two only.
+    On several processes each measures its own batch, and rank 0 reports.
 
     Written to ``runner.visualizer`` and ``runner.message_hub`` as ``health/<branch>/std`` and so on, over iterations.
     A branch below a threshold is warned of once in a run, but not at its very beginning, where low spread is often
@@ -131,8 +138,9 @@ class RepresentationHealthHook(Hook):
 
 @torch.no_grad()
 def measure(branch: dict[str, dict[int, Tensor]]) -> dict[str, float]:
-    """``std``, ``effective_rank`` and, where it has pairs of an online and another target view, ``alignment`` and
-    ``uniformity`` of a branch of ``model.latest``. Fewer than two rows give nothing, rows that are not finite give nan.
+    """``std``, ``effective_rank`` and, where it has pairs of an online and another target view, ``similarity``,
+    ``alignment`` and ``uniformity`` of a branch of ``model.latest``. Fewer than two rows give nothing, rows that are
+    not finite give nan.
     """
     embeddings = thin(torch.cat([_rows(view) for view in branch['online'].values()]), MAX_ROWS)
     if len(embeddings) < 2:
@@ -147,6 +155,7 @@ def measure(branch: dict[str, dict[int, Tensor]]) -> dict[str, float]:
     values = dict(std=embedding_std(embeddings))
     values['effective_rank'] = effective_rank(embeddings) if finite else values['std'].new_tensor(float('nan'))
     if pairs:
+        values['similarity'] = torch.stack([positive_similarity(*pair) for pair in pairs]).mean()
         values['alignment'] = torch.stack([alignment(*pair) for pair in pairs]).mean()
         # Both sides, as in the paper's loss: (uniformity(x) + uniformity(y)) / 2.
         values['uniformity'] = torch.stack([uniformity(side) for pair in pairs for side in pair]).mean()

@@ -20,6 +20,7 @@ from viewplug.hooks.knn import kept_random_state
 from viewplug.ops.backbone_heatmaps import KINDS
 from viewplug.ops.heatmap_boxes import check_threshold
 from viewplug.registry import HOOKS
+from viewplug.views import ViewGeometry
 from viewplug.visualization.box_sheet import draw_boxes
 
 
@@ -34,9 +35,9 @@ class LocalizationHook(Hook):
 
     It works in any Runner whose model has ``backbone`` and ``data_preprocessor`` (viewplug's, mmpretrain's) and touches
     nothing else that training sees: random states and training modes are put back. Processes share the forwards out,
-    each writes all boxes for its own workers, running ones too. A mean box area, the share of whole-image boxes and
-    of dead maps, seconds, and the share of the run's time go to the log, ``runner.message_hub`` and
-    ``runner.visualizer`` as ``localization/...``.
+    each writes all boxes for its own workers, running ones too. Mean box area, mean IoU with the boxes before (drift),
+    the share of whole-image boxes and of dead maps, seconds, and the share of the run's time go to the log,
+    ``runner.message_hub`` and ``runner.visualizer`` as ``localization/...``.
 
     Boxes travel in the checkpoint (key ``localization``), and come back on resume only. They are those in force when
     it was written, so a run killed during an update and resumed has the old ones, and repeats the update.
@@ -188,26 +189,32 @@ class LocalizationHook(Hook):
         runner.logger.info(f'Localising {len(self._targets)} images ...')
         with kept_random_state():
             rows = gather_shares(torch.cat(list(self._source.rows(runner))), len(self._targets)).cpu()
+            before = self._targets.read() if self._targets.written else None
             self._targets.write(rows[:, :4])
             if self.num_drawn and is_main_process():
                 self._draw(runner, step)
         self._source.reset()
         self._spent += time.time() - begin
-        self._report(runner, step, rows, time.time() - begin)
+        self._report(runner, step, rows, before, time.time() - begin)
 
-    def _report(self, runner, step: int, rows: Tensor, seconds: float) -> None:
+    def _report(self, runner, step: int, rows: Tensor, before: Tensor | None, seconds: float) -> None:
         area = float(((rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1])).mean())
         dead, whole = rows[:, 4:].mean(dim=0).tolist()
         hours = max(time.time() - self._began, 1e-9) / 3600
         share = (self._spent + self._source.spent) / 3600 / hours
         values = dict(box_area=area, whole=whole, dead=dead, seconds=seconds, time_share=share)
+        drift = ''
+        if before is not None:
+            pairs = ViewGeometry(torch.stack([before, rows[:, :4]], dim=1), torch.zeros(len(rows), 2, dtype=torch.bool))
+            values['iou_with_last'] = float(pairs.iou(0, 1).mean())
+            drift = f', mean IoU with the boxes before {values["iou_with_last"]:.2f}'
         values = {f'localization/{key}': value for key, value in values.items()}
         for key, value in values.items():
             runner.message_hub.update_scalar(key, value)
         runner.visualizer.add_scalars(values, step=step)
         unit = 'epochs' if self.by_epoch else 'iterations'
         runner.logger.info(
-            f'Boxes of {len(rows)} images after {step} {unit}: mean area {area:.1%} of the image; '
+            f'Boxes of {len(rows)} images after {step} {unit}: mean area {area:.1%} of the image{drift}; '
             f'{int(rows[:, 5].sum())} ({whole:.1%}) are the whole image, {int(rows[:, 4].sum())} ({dead:.1%}) because '
             f'the heat map is dead. It took {seconds:.1f} s; localisation has had {share:.2%} of {hours:.2f} hours.'
         )

@@ -37,6 +37,7 @@ class HCLNeck(BaseModule):
 
     Attributes:
         out_channels: length of the embedding, 324 = 128 + 196 at 224 pixels.
+        parts: name of each half -> where it lies in the embedding.
 
     Raises:
         ValueError: a stride that the backbone lacks, or views of another size than ``input_size``.
@@ -60,6 +61,7 @@ class HCLNeck(BaseModule):
         self.map_size = math.ceil(input_size / map_stride)
         self.input_size = input_size
         self.out_channels = semantic_channels + self.map_size**2
+        self.parts = dict(semantic=slice(semantic_channels), spatial=slice(semantic_channels, None))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor]:
         """

@@ -13,11 +13,10 @@ from torchvision.transforms.functional import to_pil_image
 
 from viewplug.heads.region_windows import WindowGrid, boxes_of_grid
 from viewplug.views import ViewGeometry
+from viewplug.visualization.crop_sheet import FRAME, VIEW_COLOURS, whole_with_boxes
 from viewplug.visualization.sheet import TITLE_HEIGHT, lay_out, outline
 
 MIN_SIZE = 192
-FRAME = 3
-VIEW_COLOURS = ((255, 220, 0), (80, 200, 255))
 # Twelve hues, in an order in which neighbours differ.
 WINDOW_COLOURS = tuple(ImageColor.getrgb(f'hsv({150 * k % 360}, 100%, 100%)') for k in range(12))
 
@@ -65,7 +64,7 @@ def draw_regions(
     matches = [grid.match(geometry, 0, 1) for grid in grids]
     rows = []
     for n, image in enumerate(images):
-        cells = [_captioned(_whole(image, geometry.boxes[n], side + 2 * FRAME), '')]
+        cells = [_captioned(whole_with_boxes(image, geometry.boxes[n, :2], side + 2 * FRAME), '')]
         for grid, (columns, lines, valid) in zip(grids, matches, strict=True):
             own = grid.spans(columns)[None]
             boxes = boxes_of_grid(own, own)[0], boxes_of_grid(columns, lines)[n]
@@ -96,17 +95,6 @@ def windows_apart(valid: Tensor, grid: WindowGrid, most: int) -> list[tuple[int,
     number = min(most, len(apart))
     picked = [apart[k * len(apart) // number] for k in range(number)]
     return [(top + step * y, left + step * x) for y, x in picked]
-
-
-def _whole(image: Tensor, boxes: Tensor, side: int) -> Image.Image:
-    """The image, as high as ``side`` pixels unless it is very wide, with the boxes of views 0 and 1."""
-    picture = to_pil_image(image.cpu())
-    factor = min(side / picture.height, 1.5 * side / picture.width)
-    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
-    picture = picture.resize(size, Image.Resampling.BILINEAR)
-    for box, colour in zip(boxes.tolist(), VIEW_COLOURS, strict=False):
-        outline(picture, [corner * length for corner, length in zip(box, size * 2, strict=True)], colour, width=FRAME)
-    return picture
 
 
 def _captioned(picture: Image.Image, caption: str) -> Image.Image:

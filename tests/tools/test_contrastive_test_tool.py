@@ -1,0 +1,131 @@
+"""tools/contrastive_test.py from a config and a checkpoint to numbers and plots."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = """
+model = dict(
+    type='viewplug.Siamese',
+    backbone=dict(type='mmpretrain.ResNet', depth=18, stem_channels=8, base_channels=8, out_indices=(0, 1, 2, 3)),
+    branches=dict(image=dict(
+        neck=dict(type='viewplug.HCLNeck', semantic_channels=8, input_size=32, lateral_channels=8, map_stride=8),
+        head=dict(type='viewplug.QueueHead', queue_len=8, loss=dict(type='viewplug.InfoNCELoss')))),
+    target=dict(type='viewplug.MomentumTarget'))
+data_preprocessor = dict(type='mmpretrain.SelfSupDataPreprocessor', mean=[127.5] * 3, std=[127.5] * 3)
+view = [dict(type='viewplug.{crop}', scale=32), dict(type='RandomGrayscale', prob=0.2, keep_channels=True)]
+train_dataloader = dict(batch_size=4, num_workers=0, collate_fn=dict(type='default_collate'), dataset=dict(
+    type='viewplug.ShapeScenes', num_images=60, image_size=40,
+    pipeline=[dict(type='viewplug.MultiView', num_views=2, transforms=[view]), dict(type='PackInputs')]))
+default_scope = 'mmpretrain'
+"""
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('contrastive_test_tool', ROOT / 'tools/contrastive_test.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    from mmengine import Config
+    from mmengine.registry import MODELS, DefaultScope
+
+    folder = tmp_path_factory.mktemp('run')
+    config = folder / 'hcl.py'
+    config.write_text(CONFIG.replace('{crop}', 'RandomResizedCrop'))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(Config.fromfile(config).model)
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict()), folder / 'epoch_1.pth')
+    return config, folder / 'epoch_1.pth'
+
+
+@pytest.mark.parametrize('views', ['sample', 'device'])
+def test_numbers_and_plots_lie_beside_the_checkpoint(views, tool, files, capsys):
+    config, checkpoint = files
+    command = [str(config), str(checkpoint), '--dims', '4', '8', 'full', '--gallery', '20', '--strengths', '0', '1']
+    assert tool.main([*command, '--batch-size', '16', '--cfg-options', f'views={views}']) == 0
+    folder = checkpoint.parent / 'contrastive_test'
+    report = json.loads((folder / 'epoch_1.json').read_text())
+    assert [result['strength'] for result in report['results']] == [0, 1]
+    for result in report['results']:
+        assert result['images'] == 60 and result['gallery'] == 20
+        assert list(result['embeddings']) == ['image.semantic', 'image.spatial', 'image', 'backbone']
+        for lengths in result['embeddings'].values():
+            assert list(lengths) == ['4', '8', 'full']
+            for cell in lengths.values():
+                assert cell['n'] == 60 == sum(row['n'] for row in cell['by_iou'])
+                assert cell['top1']['hits'] <= cell['top5']['hits']
+    for name in ('iou', 'lengths', 'strengths'):
+        assert np.asarray(Image.open(folder / f'epoch_1_{name}.png'))[..., :3].std() > 10
+    out = capsys.readouterr().out
+    assert re.search(r'image, 8: top-1 \d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\), top-5', out)
+
+
+def test_a_chosen_embedding_of_a_few_images_is_compared_with_another_result(tool, files, tmp_path):
+    config, checkpoint = files
+    command = [
+        str(config),
+        str(checkpoint),
+        '--embeddings',
+        'semantic+spatial',
+        '--dims',
+        '8',
+        '16',
+        '--num-images',
+        '30',
+    ]
+    first = tmp_path / 'first.json'
+    assert tool.main([*command, '--out', str(first)]) == 0
+    second = tmp_path / 'second.json'
+    options = ['--out', str(second), '--compare', f'other={first}', '--encoder', 'target', '--seed', '0']
+    assert tool.main([*command, *options]) == 0
+    found = [json.loads(path.read_text())['results'] for path in (first, second)]
+    assert found[0][0]['images'] == found[0][0]['gallery'] == 30
+    assert found[0] == found[1]  # the target starts equal to online
+    assert (tmp_path / 'second_lengths.png').exists() and not (tmp_path / 'second_strengths.png').exists()
+
+
+def test_own_crops_are_cut_with_the_boxes_of_the_checkpoint(tool, files, tmp_path, monkeypatch):
+    from viewplug.evaluation.view_pairs import ViewPairs
+
+    config, checkpoint = files
+    ours = tmp_path / 'ccrop.py'
+    ours.write_text(CONFIG.replace('{crop}', 'ContrastiveCrop'))
+    saved = torch.load(checkpoint)
+    boxes = torch.tensor([[0.4, 0.4, 0.6, 0.6]]).repeat(60, 1)
+    torch.save({**saved, 'localization': dict(lengths=[60], boxes=boxes)}, tmp_path / 'epoch_2.pth')
+    restored = []
+    restore = ViewPairs.restore_boxes
+    monkeypatch.setattr(ViewPairs, 'restore_boxes', lambda self, state: restored.append(restore(self, state)))
+    command = [str(ours), str(tmp_path / 'epoch_2.pth'), '--embeddings', 'backbone', '--dims', '4']
+    assert tool.main(command) == 0 and restored == []
+    assert tool.main([*command, '--own-crops']) == 0 and restored == [True]
+
+
+@pytest.mark.parametrize(
+    'change, sentence',
+    [
+        (lambda command: ['gone.py', *command[1:]], 'no config file .*gone.py'),
+        (lambda command: [command[0], 'gone.pth', *command[2:]], 'no file .*gone.pth'),
+        (lambda command: [*command, '--embeddings', 'region'], "no embedding 'region'"),
+        (lambda command: [*command, '--dims', '64'], r"64 components of '.*' were asked for, but it has \d+"),
+        (lambda command: [*command, '--strengths', '-1'], 'strength must be at least 0'),
+        (lambda command: [*command, '--compare', 'gone.json'], '--compare gone.json: no file'),
+        (lambda command: [*command, '--gallery', '0'], 'gallery_size must be at least 1'),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(change, sentence, tool, files, capsys):
+    assert tool.main(change([str(path) for path in files])) == 2
+    assert re.search(sentence, capsys.readouterr().err)

@@ -1,0 +1,199 @@
+"""What a checkpoint takes for alike: a PNG sheet of images with their nearest neighbours.
+
+python tools/browse_neighbours.py CONFIG CHECKPOINT
+python tools/browse_neighbours.py CONFIG CHECKPOINT --embedding semantic --num 12 --out sheet.png
+python tools/browse_neighbours.py CONFIG CHECKPOINT --data-root /path/to/images
+
+Images are whole, those of the config's KNNHook (queries from its val data, neighbours from its train data), else, and
+with --data-root, training images among each other. Without --out the sheet goes to vis_neighbours/ beside the
+checkpoint, where tools/report.py finds it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
+
+from viewplug.requirements import require
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help="a pre-training config, ours or mmpretrain's")
+    parser.add_argument('checkpoint', help='a checkpoint of it')
+    parser.add_argument('--out', type=Path, help='the sheet (default: vis_neighbours/NAME.png beside the checkpoint)')
+    parser.add_argument('--embedding', default='backbone', help='sources joined by + (default: backbone)')
+    parser.add_argument('--encoder', choices=('online', 'target'), default='online')
+    parser.add_argument('--num', type=int, default=8, help='queries, spread evenly over the data set')
+    parser.add_argument('--neighbours', type=int, default=8, help='of each')
+    parser.add_argument('--bank', type=int, default=10000, help='images that are searched, spread evenly, at most')
+    parser.add_argument('--batch-size', type=int, default=250)
+    parser.add_argument('--device', help='default: a GPU if there is one')
+    parser.add_argument('--data-root', metavar='DIR', help='images below DIR instead')
+    parser.add_argument('--demo', action='store_true', help='the checkpoint is of tools/train.py --demo')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides')
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    try:
+        require('mmengine', 'mmcv', 'mmpretrain')
+    except ImportError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    args = parse_args(argv)
+    from viewplug.launch import UserError
+
+    try:
+        browse(args)
+    except (UserError, ValueError, FileNotFoundError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def browse(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        UserError, ValueError, FileNotFoundError: with a sentence for the user.
+    """
+    import torch
+    from mmengine.registry import init_default_scope
+
+    from viewplug.evaluation.embeddings import choose, sources_of
+    from viewplug.evaluation.knn import nearest
+    from viewplug.evaluation.trained_model import trained_model
+    from viewplug.launch import UserError, check_data, read_config
+    from viewplug.visualization.gallery import denormalise
+    from viewplug.visualization.neighbour_sheet import draw_neighbours
+
+    for name in ('num', 'neighbours', 'bank', 'batch_size'):
+        if getattr(args, name) < 1:
+            raise UserError(f'--{name.replace("_", "-")} must be at least 1, got {getattr(args, name)}')
+    training = dict(epochs=None, amp=None, launcher='none', work_dir=None)
+    options = {**args.cfg_options, 'in_memory': False}
+    cfg = read_config(args.config, argparse.Namespace(**{**vars(args), **training, 'cfg_options': options}))
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if str(hook.get('type')).endswith('KNNHook')]
+    knn = hooks[0] if hooks and not args.data_root else None
+    if knn is None:
+        check_data(cfg)
+    model, _ = trained_model(cfg, args.checkpoint)
+    model.to(args.device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
+    sources = choose([args.embedding], sources_of(model, args.encoder))[args.embedding]
+    bank = images_of(knn.train_dataloader.dataset if knn else None, cfg)
+    queries = images_of(knn.val_dataloader.dataset, cfg) if knn else bank
+    bank_rows = spread(len(bank), args.bank)
+    query_rows = (
+        [bank_rows[k] for k in spread(len(bank_rows), args.num)] if knn is None else spread(len(queries), args.num)
+    )
+    bank_features, bank_labels = read(model, bank, bank_rows, sources, args)
+    features, labels = read(model, queries, query_rows, sources, args)
+    own = knn is None  # the nearest image of a bank that holds the query is the query
+    wanted = min(args.neighbours, len(bank_rows) - own)
+    if wanted < 1:
+        raise UserError(f'the bank has {len(bank_rows)} image(s), none to be a neighbour; raise --bank')
+    places = torch.arange(len(bank_rows))
+    similarity, found = nearest(features, bank_features, places, wanted + own)
+    if own:
+        others = torch.stack(
+            [row != place for row, place in zip(found, query_places(query_rows, bank_rows), strict=True)]
+        )
+        keep = others.int().sort(dim=1, descending=True, stable=True).indices[:, :wanted].sort(dim=1).values
+        similarity, found = similarity.gather(1, keep), found.gather(1, keep)
+
+    def pixels(dataset, indices):
+        data = model.data_preprocessor(batch_of([dataset[index] for index in indices]), False)['inputs']
+        data = data[0] if isinstance(data, list | tuple) else data
+        mean, std = (getattr(model.data_preprocessor, name, None) for name in ('mean', 'std'))
+        return denormalise(data.cpu(), mean, std)
+
+    near = torch.stack([pixels(bank, [bank_rows[place] for place in row]) for row in found.tolist()])
+    classes = getattr(queries, 'metainfo', {}).get('classes')
+    near_labels = None if bank_labels is None else bank_labels[found]
+    sheet = draw_neighbours(pixels(queries, query_rows), near, similarity, labels, near_labels, classes)
+    out = args.out or Path(args.checkpoint).parent / 'vis_neighbours' / f'{Path(args.checkpoint).stem}.png'
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out)
+    same = ''
+    if labels is not None and near_labels is not None:
+        same = f', {float((near_labels == labels[:, None]).float().mean()):.0%} of the neighbours of the same class'
+    print(f'{out}: {len(query_rows)} images, {wanted} neighbours each among {len(bank_rows)}{same}')
+
+
+def images_of(dataset: dict | None, cfg):
+    """Whole images, one size: a data set of the KNNHook's, or the training data without their views."""
+    from mmengine.dataset import Compose
+
+    from viewplug.datasets.leaves import leaf_datasets
+    from viewplug.registry import DATASETS
+    from viewplug.training_data import leaf_configs
+
+    if dataset is not None:
+        built = DATASETS.build(dataset)
+        built.full_init()
+        return built
+    leaf = leaf_configs(cfg.train_dataloader.dataset)[0]
+    steps = leaf.get('pipeline', [])
+    names = [str(step['type']).split('.')[-1] for step in steps]
+    ends = [place for place, name in enumerate(names) if name in ('MultiView', 'PackInputs')]
+    built = leaf_datasets(DATASETS.build(cfg.train_dataloader.dataset))[0]
+    size = view_size(cfg)
+    after = [dict(type='Resize', scale=size[::-1]), dict(type='PackInputs')]
+    built.pipeline = Compose([*steps[: min(ends, default=len(steps))], *after])
+    return built
+
+
+def view_size(cfg) -> tuple[int, int]:
+    """Height, width of the first view."""
+    from viewplug.training_data import leaf_configs
+
+    makers = [cfg.get('data_preprocessor') or {}, *leaf_configs(cfg.train_dataloader.dataset)[0].get('pipeline', [])]
+    for maker in makers:
+        if str(maker.get('type')).endswith(('MultiView', 'BatchViews')):
+            for step in maker['transforms'][0]:
+                if 'scale' in step:
+                    scale = step['scale']
+                    return (scale, scale) if isinstance(scale, int) else tuple(scale)
+    raise ValueError('the config says no size of its views: there is no MultiView with a crop in its train pipeline')
+
+
+def spread(total: int, most: int) -> list[int]:
+    """Indices, evenly spaced."""
+    import numpy as np
+
+    return np.linspace(0, total - 1, min(most, total)).round().astype(int).tolist()
+
+
+def query_places(query_rows: list[int], bank_rows: list[int]) -> list[int]:
+    return [bank_rows.index(row) for row in query_rows]
+
+
+def read(model, dataset, rows: list[int], sources, args):
+    """Embeddings (len(rows), D), unit parts side by side, and labels or None."""
+    import torch
+
+    from viewplug.evaluation.embeddings import embed
+
+    features, labels = [], []
+    for start in range(0, len(rows), args.batch_size):
+        samples = [dataset[index] for index in rows[start : start + args.batch_size]]
+        inputs = model.data_preprocessor(batch_of(samples), False)['inputs']
+        found = embed(model, inputs[0] if isinstance(inputs, list | tuple) else inputs, args.encoder)
+        features.append(torch.cat([found[source] for source in sources], dim=1).cpu())
+        labels += [int(sample['data_samples'].get('gt_label', -1)) for sample in samples]
+    known = torch.tensor(labels)
+    return torch.cat(features), known if (known >= 0).all() else None
+
+
+def batch_of(samples: list[dict]) -> dict:
+    import torch
+
+    return dict(inputs=torch.stack([sample['inputs'] for sample in samples]), data_samples=None)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

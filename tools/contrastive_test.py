@@ -1,0 +1,205 @@
+"""How often a checkpoint finds an image's other view in a gallery: HCL's contrastive test.
+
+python tools/contrastive_test.py configs/mocov2_hcl_r50.py work_dirs/mocov2_hcl_r50/epoch_200.pth
+python tools/contrastive_test.py CONFIG CHECKPOINT --strengths 0 0.5 1 --dims 64 96 128 full
+python tools/contrastive_test.py CONFIG CHECKPOINT --embeddings semantic spatial semantic+spatial backbone
+python tools/contrastive_test.py CONFIG CHECKPOINT --compare MoCo=other/contrastive_test/epoch_200.json
+
+Views are two crops an image; --strengths above 0 add the config's augmentation (1: as in training). Writes
+contrastive_test/NAME.json beside the checkpoint, and plots: accuracy against the crops' IoU (the paper's figure 2) with
+pairs to look at, against the embedding's length (its figure 4) and, for several strengths, against strength.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
+
+from viewplug.requirements import require
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help="a pre-training config, ours or mmpretrain's")
+    parser.add_argument('checkpoint', help='a checkpoint of it')
+    parser.add_argument(
+        '--out', type=Path, help='result file (default: contrastive_test/NAME.json beside the checkpoint)'
+    )
+    parser.add_argument(
+        '--embeddings', nargs='+', help='sources joined by + (default: all of them, and the halves of HCL mixed)'
+    )
+    parser.add_argument('--dims', nargs='+', type=length, default=[64, 96, 128], help="after PCA; 'full': without")
+    parser.add_argument('--gallery', type=int, default=65536, help='images that a query is compared with')
+    parser.add_argument(
+        '--strengths', nargs='+', type=float, default=[0.0], help='of the augmentation besides the crop'
+    )
+    parser.add_argument('--own-crops', action='store_true', help="keep ContrastiveCrop, with the checkpoint's boxes")
+    parser.add_argument('--num-images', type=int, help='stop after so many (default: all)')
+    parser.add_argument('--bins', type=int, default=10, help='of the IoU')
+    parser.add_argument('--encoder', choices=('online', 'target'), default='online')
+    parser.add_argument('--batch-size', type=int, default=256)
+    parser.add_argument('--num-workers', type=int, default=0)
+    parser.add_argument('--device', help='default: a GPU if there is one')
+    parser.add_argument('--seed', type=int, default=0, help='of the order and the views')
+    parser.add_argument('--label', help='in the plots (default: name of the config)')
+    parser.add_argument('--compare', nargs='+', default=[], metavar='LABEL=JSON', help='other results for the plots')
+    parser.add_argument('--data-root', metavar='DIR', help='test on images below DIR instead of the training data')
+    parser.add_argument('--demo', action='store_true', help='the checkpoint is of tools/train.py --demo')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides')
+    return parser.parse_args(argv)
+
+
+def length(value: str) -> int | None:
+    return None if value == 'full' else int(value)
+
+
+def main(argv=None) -> int:
+    try:
+        require('mmengine', 'mmcv', 'mmpretrain')
+    except ImportError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    args = parse_args(argv)
+    from viewplug.launch import UserError
+
+    try:
+        run(args)
+    except (UserError, ValueError, FileNotFoundError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(args: argparse.Namespace) -> dict:
+    """
+    Raises:
+        UserError, ValueError, FileNotFoundError: with a sentence for the user.
+    """
+    import torch
+    from mmengine.registry import init_default_scope
+
+    from viewplug.evaluation.embeddings import choose, sources_of
+    from viewplug.evaluation.trained_model import trained_model
+    from viewplug.launch import check_data, read_config
+
+    training = dict(epochs=None, amp=None, launcher='none', work_dir=None)
+    options = {**args.cfg_options, 'in_memory': False}  # a data set may be larger than memory
+    cfg = read_config(args.config, argparse.Namespace(**{**vars(args), **training, 'cfg_options': options}))
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    others = [comparison(text) for text in args.compare]
+    check_data(cfg)
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    model, checkpoint = trained_model(cfg, args.checkpoint)
+    model.to(device).eval()
+    embeddings = choose(args.embeddings, sources_of(model, args.encoder))
+    results, pairs = [], []
+    for strength in args.strengths:
+        found, examples = test(cfg, model, checkpoint, embeddings, strength, device, args)
+        results.append(dict(strength=strength, **found))
+        pairs = pairs or examples  # the plots over IoU and length show the first strength
+    out = args.out or Path(args.checkpoint).parent / 'contrastive_test' / f'{Path(args.checkpoint).stem}.json'
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report = dict(
+        label=args.label or Path(args.config).stem,
+        config=args.config,
+        checkpoint=args.checkpoint,
+        encoder=args.encoder,
+        seed=args.seed,
+        crops='own' if args.own_crops else 'random',
+        results=results,
+    )
+    out.write_text(json.dumps(report, indent=1))
+    drawn = draw(out, report, others, pairs)
+    say(report)
+    print(f'{out}; {", ".join(path.name for path in drawn)} beside it')
+    return report
+
+
+def test(cfg, model, checkpoint, embeddings, strength, device, args):
+    """One pass over the images: the result, and some of the last pairs as (view, view, IoU, rank)."""
+    import torch
+
+    from viewplug.evaluation.contrastive_test import ContrastiveTest
+    from viewplug.evaluation.embeddings import embed
+    from viewplug.evaluation.view_pairs import ViewPairs
+
+    views = ViewPairs(cfg, strength, args.own_crops, device, args.batch_size, args.num_workers, args.seed)
+    if args.own_crops:
+        views.restore_boxes(checkpoint)
+    total = min(args.num_images or len(views), len(views))
+    judge = ContrastiveTest(embeddings, args.dims, min(args.gallery, total), args.bins)
+    done, last = 0, ()
+    for first, second, geometry in views:
+        size = min(len(first), total - done)
+        first, second = first[:size], second[:size]
+        iou = None if geometry is None else geometry.iou(0, 1)[:size].cpu()
+        with torch.no_grad():
+            judge.add(embed(model, first, args.encoder), embed(model, second, args.encoder), iou)
+        done, last = done + size, (first, second, iou)
+        if done >= total:
+            break
+    result = dict(images=done, gallery=judge.gallery_images, embeddings=judge.result())
+    return result, pairs_to_draw(*last, judge.latest_ranks[judge.cells[0]], views.preprocessor)
+
+
+def pairs_to_draw(first, second, iou, ranks, preprocessor, most: int = 6) -> list[tuple]:
+    """Pairs of the last batch spread over the IoU, as (pixels (3, H, W) in [0, 1] twice, IoU, rank), RGB."""
+    import torch
+
+    from viewplug.visualization.gallery import denormalise
+
+    if iou is None:
+        return []
+    number = min(len(ranks), len(first))
+    views = [view[-number:].cpu() for view in (first, second)]
+    iou, ranks = iou[-number:], ranks[-number:]
+    order = iou.argsort(descending=True)
+    picked = order[torch.linspace(0, number - 1, min(most, number)).round().long()]
+    mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
+    pixels = [denormalise(view[picked], mean, std) for view in views]
+    return list(zip(*pixels, iou[picked].tolist(), ranks[picked].tolist(), strict=True))
+
+
+def comparison(text: str) -> dict:
+    """``LABEL=JSON`` as a report of that label."""
+    from viewplug.launch import UserError
+
+    label, _, path = text.rpartition('=')
+    if not Path(path).is_file():
+        raise UserError(f'--compare {text}: no file {Path(path).resolve()}')
+    report = json.loads(Path(path).read_text())
+    return {**report, 'label': label or report['label']}
+
+
+def draw(out: Path, report: dict, others: list[dict], pairs) -> list[Path]:
+    from viewplug.visualization.contrastive_plots import plot_iou, plot_lengths, plot_strengths
+
+    drawn = []
+    reports = [report, *others]
+    figures = dict(iou=plot_iou(reports, pairs), lengths=plot_lengths(reports), strengths=plot_strengths(reports))
+    for name, figure in figures.items():
+        if figure is not None:
+            drawn.append(out.with_name(f'{out.stem}_{name}.png'))
+            figure.savefig(drawn[-1])
+    return drawn
+
+
+def say(report: dict) -> None:
+    for result in report['results']:
+        print(f'{result["images"]} images, gallery {result["gallery"]}, augmentation strength {result["strength"]}')
+        for name, lengths in result['embeddings'].items():
+            for dim, cell in lengths.items():
+                tops = ', '.join(
+                    f'{top.replace("top", "top-")} {value["accuracy"]:.2f} ({value["low"]:.2f} to {value["high"]:.2f})'
+                    for top, value in cell.items()
+                    if top.startswith('top')
+                )
+                print(f'  {name}, {dim}: {tops}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""What a report of a run needs and the log does not say."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from viewplug.registry import HOOKS
+
+
+@HOOKS.register_module()
+class RunRecordHook(Hook):
+    """Whether a run came to its end, how large its steps are, the target's momentum, the memory of the process.
+
+    ``work_dir/run.json`` says ``status`` 'running', and 'finished' with ``seconds`` once training has ended; a run that
+    was killed goes on saying 'running'. ``run/target_momentum`` (of a model whose target has one) and
+    ``run/peak_memory`` (MB of this process so far, without loader workers; a GPU's is in mmengine's log) go to
+    ``runner.visualizer`` over iterations.
+
+    Args:
+        interval: Iterations between two records; the last iteration of an epoch is recorded too.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, interval: int = 50) -> None:
+        if not isinstance(interval, int) or interval < 1:
+            raise ValueError(f'RunRecordHook: interval must be a positive integer, got {interval!r}.')
+        self.interval = interval
+        self._record: dict = {}
+
+    def before_train(self, runner) -> None:
+        loader = runner.train_dataloader
+        self._record = dict(
+            status='running',
+            started=time.time(),
+            begins_at_iteration=runner.iter,
+            iterations=runner.max_iters,
+            epochs=runner.max_epochs,
+            images_per_step=(getattr(loader, 'batch_size', None) or loader.batch_sampler.batch_size)
+            * runner.world_size,
+            processes=runner.world_size,
+        )
+        self._write(runner)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if not (
+            self.every_n_train_iters(runner, self.interval) or self.end_of_epoch(runner.train_dataloader, batch_idx)
+        ):
+            return
+        scalars = {'run/peak_memory': _peak_memory()}
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        momentum_at = getattr(getattr(model, 'target', None), 'momentum_at', None)
+        if momentum_at is not None:
+            scalars['run/target_momentum'] = momentum_at(runner.iter)
+        runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
+
+    def after_train(self, runner) -> None:
+        self._record |= dict(status='finished', seconds=time.time() - self._record['started'])
+        self._write(runner)
+
+    def _write(self, runner) -> None:
+        if is_main_process():
+            Path(runner.work_dir).mkdir(parents=True, exist_ok=True)
+            Path(runner.work_dir, 'run.json').write_text(json.dumps(self._record, indent=1))
+
+
+def _peak_memory() -> float:
+    """MB; the system counts in KB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == 'darwin' else 2**10)

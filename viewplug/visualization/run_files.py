@@ -1,0 +1,207 @@
+"""What a training run left in its work dir, read without training code: finished, running, or crashed half-way."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine import Config
+
+PICTURES = ('.png', '.jpg', '.jpeg')
+LINE = re.compile(r'^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d - \S+ - (\w+) - ?(.*)')
+PROBLEMS = ('WARNING', 'ERROR', 'CRITICAL')
+LONGEST = 800
+"""Characters of a warning that are kept."""
+
+Curve = list[tuple[float, float]]
+
+
+@dataclass
+class Run:
+    """Attributes:
+    path: the work dir.
+    name: a short one, different for each run of a report.
+    config: nested, {} if it cannot be read; ``config_text`` as mmengine wrote it.
+    environment: (what, value) in the order of the log.
+    curves: scalar -> (step, value), finite, in the order of the steps. Steps count iterations or epochs, as logged.
+    problems: (text, how often), warnings and errors of the logs, in order of appearance; and what could not be read.
+    pictures: folder -> files, in the order of the numbers in their names.
+    record: of ``viewplug.RunRecordHook``, {} without one.
+    results: name of a JSON file -> what an evaluation wrote there.
+    last: the last training line that was logged, {} if there is none.
+    """
+
+    path: Path
+    name: str = ''
+    config: dict = field(default_factory=dict)
+    config_text: str = ''
+    environment: list[tuple[str, str]] = field(default_factory=list)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    problems: list[tuple[str, int]] = field(default_factory=list)
+    pictures: dict[str, list[Path]] = field(default_factory=dict)
+    record: dict = field(default_factory=dict)
+    results: dict[str, dict] = field(default_factory=dict)
+    last: dict = field(default_factory=dict)
+
+    @property
+    def max_epochs(self) -> int | None:
+        return self.config.get('train_cfg', {}).get('max_epochs')
+
+    @property
+    def images_per_step(self) -> int | None:
+        """Of all processes; as recorded, else the config's batch times the number of GPUs in the log."""
+        batch = self.config.get('train_dataloader', {}).get('batch_size')
+        processes = dict(self.environment).get('GPU number', '1')
+        guessed = batch * int(processes) if isinstance(batch, int) and processes.isdigit() else None
+        return self.record.get('images_per_step', guessed)
+
+    @property
+    def status(self) -> str:
+        """'finished', or how far it came."""
+        done = self.last.get('epoch', 0), self.last.get('step', 0)
+        final = [f'epoch_{self.max_epochs}.pth', f'iter_{self.config.get("train_cfg", {}).get("max_iters")}.pth']
+        if self.record.get('status') == 'finished' or (
+            not self.record and any((self.path / name).exists() for name in final)
+        ):
+            return 'finished'
+        if not self.last:
+            return 'not finished: no training step in its logs'
+        steps = f' of {self.record["iterations"]}' if 'iterations' in self.record else ''
+        epochs = f' of {self.max_epochs}' if self.max_epochs else ''
+        return f'not finished: running or stopped in epoch {done[0]}{epochs}, iteration {done[1]}{steps}'
+
+
+def read_run(work_dir: str | Path) -> Run:
+    """
+    Raises:
+        ValueError: the folder is not there, or has no logs of mmengine.
+    """
+    run = Run(Path(work_dir), Path(work_dir).resolve().name)
+    if not run.path.is_dir():
+        raise ValueError(f'no work dir {run.path.resolve()}')
+    sessions = sorted({path.parent for path in run.path.glob('*/*.log')} | _with_scalars(run.path))
+    if not sessions:
+        raise ValueError(
+            f'{run.path.resolve()} holds no log of a training run (TIMESTAMP/TIMESTAMP.log): give the work dir of '
+            'tools/train.py'
+        )
+    problems: dict[str, int] = {}
+    for session in sessions:
+        for text in _read_scalars(session / 'vis_data' / 'scalars.json', run):
+            problems[text] = problems.get(text, 0) + 1
+        for log in sorted(session.glob('*.log')):
+            for text in _read_log(log, run):
+                problems[text] = problems.get(text, 0) + 1
+    for text in (*_read_config(run, sessions), *_read_results(run)):
+        problems[text] = problems.get(text, 0) + 1
+    run.problems = list(problems.items())
+    for folder in sorted({path.parent for pattern in ('vis_*/*', '*_test/*') for path in run.path.glob(pattern)}):
+        found = sorted((path for path in folder.iterdir() if path.suffix.lower() in PICTURES), key=_numbers)
+        if found:
+            run.pictures[folder.name] = found
+    return run
+
+
+def _with_scalars(path: Path) -> set[Path]:
+    return {scalars.parents[1] for scalars in path.glob('*/vis_data/scalars.json')}
+
+
+def _read_scalars(path: Path, run: Run) -> Iterator[str]:
+    """Add a session's curves. One that starts at an earlier step than the last one ended (a resume from a checkpoint, a
+    new start) replaces the rest of it."""
+    curves: dict[str, Curve] = {}
+    broken = 0
+    for text in _lines(path):
+        try:
+            line = json.loads(text)
+            step = float(line['step'])
+        except (ValueError, KeyError, TypeError):
+            broken += bool(text.strip())
+            continue
+        if 'iter' in line:
+            run.last = line
+        for key, value in line.items():
+            if key not in ('step', 'iter', 'epoch') and isinstance(value, int | float):
+                curves.setdefault(key, []).append((step, float(value)))
+    for key, curve in curves.items():
+        bad = sum(not math.isfinite(value) for _, value in curve)
+        if bad:
+            yield f'{bad} values of {key} are not finite (nan or inf); they are left out of its curve'
+        kept = [point for point in run.curves.get(key, []) if point[0] < curve[0][0]]
+        run.curves[key] = kept + sorted(point for point in curve if math.isfinite(point[1]))
+    if broken:
+        yield f'{broken} line(s) of {path.parent.parent.name}/vis_data/scalars.json are cut off or broken'
+
+
+def _read_log(path: Path, run: Run) -> Iterator[str]:
+    """Warnings and errors; the environment on the way."""
+    problem: list[str] | None = None
+    environment: list[tuple[str, str]] = []
+    part = ''
+    for text in _lines(path):
+        text = text.rstrip('\n')
+        start = LINE.match(text)
+        if start:
+            if problem:
+                yield '\n'.join(problem)[:LONGEST].strip()
+            problem = [start[2]] if start[1] in PROBLEMS else None
+            part = ''
+        elif problem is not None:
+            problem.append(text)
+        if text in ('System environment:', 'Runtime environment:'):
+            part = text
+        elif part and text.startswith('    ') and ': ' in text:
+            key, value = text.strip().split(': ', 1)
+            if key != 'PyTorch compiling details':
+                environment.append((key, value))
+    if problem:
+        yield '\n'.join(problem)[:LONGEST].strip()
+    run.environment = environment or run.environment
+
+
+def _read_config(run: Run, sessions: list[Path]) -> Iterator[str]:
+    """The last one that was written down whole."""
+    for path in [*(session / 'vis_data' / 'config.py' for session in reversed(sessions)), *run.path.glob('*.py')]:
+        if not path.is_file():
+            continue
+        run.config_text = run.config_text or path.read_text(errors='replace')
+        try:
+            # Parsing runs the file, but imports nothing that it names.
+            cfg = Config.fromfile(path, import_custom_modules=False, lazy_import=False)
+        except Exception as error:  # a file cut off in the middle, or anything else in there
+            yield f'{path.relative_to(run.path)} cannot be read: {type(error).__name__}'
+            continue
+        run.config, run.config_text = cfg.to_dict(), path.read_text(errors='replace')
+        return
+
+
+def _read_results(run: Run) -> Iterator[str]:
+    for path in [run.path / 'run.json', run.path / 'linear_eval.json', *sorted(run.path.glob('*_test/*.json'))]:
+        if not path.is_file():
+            continue
+        try:
+            found = json.loads(path.read_text())
+            if not isinstance(found, dict):
+                raise ValueError
+        except ValueError:
+            yield f'{path.relative_to(run.path)} is cut off or broken'
+            continue
+        if path.name == 'run.json':
+            run.record = found
+        else:
+            run.results[str(path.relative_to(run.path))] = found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if path.is_file():
+        with open(path, errors='replace') as file:
+            yield from file
+
+
+def _numbers(path: Path) -> list:
+    """epoch_2 before epoch_10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.stem)]
