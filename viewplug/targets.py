@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from viewplug.ops.gather import exchange_rows
+from viewplug.ops.gradient_cache import in_parts
 from viewplug.registry import MODELS
 
 Embeddings = dict[int, dict[str, Tensor]]
@@ -63,7 +64,7 @@ class SharedTarget(BaseModule):
 
     def embeddings(self, model: nn.Module, inputs: Sequence[Tensor], views: Sequence[int], online: Embeddings):
         """Embeddings of ``views``; those that ``online`` has already are not computed again."""
-        return {view: online[view] if view in online else model.encode(inputs[view]) for view in views}
+        return {view: online[view] if view in online else model.encode_views(inputs, [view])[view] for view in views}
 
 
 MODELS.register_module(module=SharedTarget)
@@ -180,14 +181,20 @@ class MomentumTarget(SharedTarget):
         if shuffle and get_world_size() == 1:
             shuffle = False
             self._warn_of_one_process()
-        return encode_views(lambda images: self._encode(images, shuffle), inputs, views, self.joint_views)
+        rows = model.grad_cache
+        return encode_views(lambda images: self._encode(images, shuffle, rows), inputs, views, self.joint_views)
 
-    def _encode(self, images: Tensor, shuffle: bool) -> dict[str, Tensor]:
+    def _encode(self, images: Tensor, shuffle: bool, rows: int | None) -> dict[str, Tensor]:
         if not shuffle:
-            return encode(self.backbone, self.necks.items(), images)
+            return self._encode_rows(images, rows)
         images, order = _shuffled(images)
-        found = encode(self.backbone, self.necks.items(), images)
+        found = self._encode_rows(images, rows)
         return {name: _unshuffled(embedding, order) for name, embedding in found.items()}
+
+    def _encode_rows(self, images: Tensor, rows: int | None) -> dict[str, Tensor]:
+        if rows is None or len(images) <= rows:
+            return encode(self.backbone, self.necks.items(), images)
+        return in_parts(lambda part: encode(self.backbone, self.necks.items(), part[0]), [images], rows, self)
 
     def _warn_of_one_process(self) -> None:
         if self._warned or not any(isinstance(module, _BatchNorm) for module in self.modules()):

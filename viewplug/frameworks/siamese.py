@@ -10,8 +10,9 @@ from mmengine.model import BaseModel, BaseModule, ModuleDict
 from torch import Tensor, nn
 
 from viewplug.backbones.layout import backbone_layout
+from viewplug.ops.gradient_cache import in_parts
 from viewplug.registry import MODELS
-from viewplug.targets import encode, encode_views
+from viewplug.targets import Embeddings, encode, encode_views
 from viewplug.views import ViewGeometry
 
 PAIRS = {
@@ -42,6 +43,9 @@ class Siamese(BaseModel):
             ``(0, 1), (0, 1)`` is symmetric; multi-crop shows all views to online and the global ones to the target.
         joint_views: encode neighbouring online views of one size in one forward. Batch norm then takes its statistics
             over these views together, as SimCLR's does; apart (MoCo, BYOL, SimSiam) each view has its own.
+        grad_cache: encode this many images at a time (all their views), keep no activations, and compute them again in
+            backward: a batch that memory would not hold, with its exact gradient (``viewplug.ops.gradient_cache``).
+            Batch norm's statistics are then those of the images encoded together. None encodes the whole batch at once.
         data_preprocessor: default mmpretrain's SelfSupDataPreprocessor.
 
     A branch compares every pair of an online view o and a target view t that its ``pairs`` admits ('cross': o != t,
@@ -53,7 +57,8 @@ class Siamese(BaseModel):
         latest: branch -> dict(online={view: (N, D)}, target={view: (N, D)}), detached, of the last training forward.
 
     Raises:
-        ValueError: unknown branch keys or pairs, a ``feat_dim`` that is not the neck's, views that the batch lacks.
+        ValueError: unknown branch keys or pairs, a ``feat_dim`` that is not the neck's, views that the batch lacks, a
+            ``grad_cache`` below 1.
     """
 
     def __init__(
@@ -64,13 +69,17 @@ class Siamese(BaseModel):
         online_views: Sequence[int] = (0,),
         target_views: Sequence[int] = (1,),
         joint_views: bool = False,
+        grad_cache: int | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg=None,
     ) -> None:
         data_preprocessor = data_preprocessor or {}
         if isinstance(data_preprocessor, dict):
             data_preprocessor = {'type': 'mmpretrain.SelfSupDataPreprocessor', **data_preprocessor}
+        if grad_cache is not None and grad_cache < 1:
+            raise ValueError(f'model.grad_cache is a number of images to encode at a time, or None, got {grad_cache}')
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.grad_cache = grad_cache
         self.backbone = _built(backbone)
         self.branches = ModuleDict({name: self._build_branch(name, dict(cfg)) for name, cfg in branches.items()})
         self.online_views, self.target_views = tuple(online_views), tuple(target_views)
@@ -93,6 +102,17 @@ class Siamese(BaseModel):
     def encode(self, images: Tensor) -> dict[str, Tensor]:
         """Online embeddings of one view: (N, 3, H, W) -> branch -> (N, D)."""
         return encode(self.backbone, ((name, branch.neck) for name, branch in self.branches.items()), images)
+
+    def encode_views(self, inputs: Sequence[Tensor], views: Sequence[int]) -> Embeddings:
+        """Online embeddings of some of the ``inputs``: view -> branch -> (N, D)."""
+
+        def embeddings(images: Sequence[Tensor]) -> Embeddings:
+            return encode_views(self.encode, dict(zip(views, images, strict=True)), views, self.joint_views)
+
+        images = [inputs[view] for view in views]
+        if self.grad_cache is None or not images or len(images[0]) <= self.grad_cache:
+            return embeddings(images)
+        return in_parts(embeddings, images, self.grad_cache, self)
 
     def forward(self, inputs, data_samples=None, mode: str = 'tensor', **extras):
         """``mode='tensor'``: the backbone's features of ``inputs``; ``mode='loss'``: see :meth:`loss`."""
@@ -121,7 +141,7 @@ class Siamese(BaseModel):
             geometry = ViewGeometry.from_samples(data_samples, inputs[0].device)
         if self.training:
             self.target.update(self)
-        online = encode_views(self.encode, inputs, self.online_views, self.joint_views)
+        online = self.encode_views(inputs, self.online_views)
         target = self.target.embeddings(self, inputs, self.target_views, online)
         losses = {}
         for name, branch in self.branches.items():

@@ -2,6 +2,7 @@
 
 from .hcl import HCLNeck
 from .mlp import MLPNeck
+from .pool import PoolNeck
 from .region import RegionNeck
 
-__all__ = ['HCLNeck', 'MLPNeck', 'RegionNeck']
+__all__ = ['HCLNeck', 'MLPNeck', 'PoolNeck', 'RegionNeck']
