@@ -4,5 +4,6 @@ from .hcl import HCLNeck
 from .mlp import MLPNeck
 from .pool import PoolNeck
 from .region import RegionNeck
+from .residual import ResidualNeck
 
-__all__ = ['HCLNeck', 'MLPNeck', 'PoolNeck', 'RegionNeck']
+__all__ = ['HCLNeck', 'MLPNeck', 'PoolNeck', 'RegionNeck', 'ResidualNeck']
