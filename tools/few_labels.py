@@ -1,14 +1,14 @@
 """Accuracy of a pre-trained network with few labels, next to the same network trained from scratch on them.
 
-python tools/few_labels.py WORK_DIR                                       # 1 5 10 50 100 %, linear, finetune, supervised
+python tools/few_labels.py WORK_DIR                                # 1 5 10 50 100 %, linear, finetune, supervised
 python tools/few_labels.py WORK_DIR --fractions 1 10 --modes fixed --seeds 0 1 2
-python tools/few_labels.py WORK_DIR --steps 100 --batch-size 64           # a demo run, on a CPU
+python tools/few_labels.py WORK_DIR --steps 100 --batch-size 64    # a demo run, on a CPU
 
-WORK_DIR is that of any pre-training run; its config and last checkpoint say all else. The labelled images are drawn class
-by class and by seed, and stored: WORK_DIR/few_labels/subsets/seed0_1pct.txt (a line is position and label). Modes: 'linear'
-on the frozen backbone, 'fixed' (a deep classifier on its frozen maps, CPC v2's), 'finetune' (all weights), 'supervised'
-(all weights, from random ones). Each cell is a file in WORK_DIR/few_labels and is not repeated; table, JSON and the curve
-over the fraction of labels are written after each: WORK_DIR/few_labels.{md,json,png}.
+WORK_DIR is that of any pre-training run; its config and last checkpoint say all else. The labelled images are drawn
+class by class and by seed, and stored: WORK_DIR/few_labels/subsets/seed0_1pct.txt (a line is position and label).
+Modes: 'linear' on the frozen backbone, 'fixed' (a deep classifier on its frozen maps, CPC v2's), 'finetune' (all
+weights), 'supervised' (all weights, from random ones). Each cell is a file in WORK_DIR/few_labels and is not repeated;
+table, JSON and the curve over the fraction of labels are written after each: WORK_DIR/few_labels.{md,json,png}.
 """
 
 import argparse

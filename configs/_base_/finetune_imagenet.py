@@ -1,5 +1,5 @@
-# Fine-tuning with few labels as SimCLR does it (arXiv:2002.05709, app. B.5), read by tools/few_labels.py: no weight decay,
-# no warm-up, crops and flips only; 60 epochs at 1 %, 30 at 10 %.
+# Fine-tuning with few labels as SimCLR does it (arXiv:2002.05709, app. B.5), read by tools/few_labels.py: no weight
+# decay, no warm-up, crops and flips only; 60 epochs at 1 %, 30 at 10 %.
 batch_size = 4096  # of all processes together
 num_workers = 8
 optim_wrapper = dict(

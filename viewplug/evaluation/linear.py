@@ -126,7 +126,7 @@ def linear_config(
 
 
 def run_linear(cfg: Config, result_file: str | Path | None = None, **notes) -> dict:
-    """Train the classifier of :func:`linear_config` or one like it (its ``work_dir`` set) and return its validation accuracy.
+    """Train the classifier of :func:`linear_config` or one like it, its ``work_dir`` set; its validation accuracy.
 
     Args:
         result_file: JSON to write the result to.
