@@ -4,9 +4,9 @@ python tools/crop_histograms.py --out histograms.png                         # t
 python tools/crop_histograms.py a.jpg b.jpg --crops 6 --out histograms.png
 
 A row is an image, a column a random crop of it; below each crop stands the histogram of its intensities over all
-channels. Crops of one image share their histogram, by which a network could tell them from others without looking at what is in
-them; distortion takes that away. The sheet gives it as a number: how far apart (total variation, 0 to 1) histograms of
-crops of one image are, and of different images.
+channels. Crops of one image share their histogram, by which a network could tell them from others without looking at
+what is in them; distortion takes that away. The sheet gives it as a number: how far apart (total variation, 0 to 1)
+histograms of crops of one image are, and of different images.
 """
 
 import argparse

@@ -56,6 +56,8 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     cfg.train_dataloader = _small_loader(cfg.train_dataloader)
     cfg.in_memory = _can_be_made_in_batch(cfg.train_dataloader.dataset.pipeline)
     cfg.views = 'device' if cfg.in_memory else 'sample'
+    if cfg.optim_wrapper.optimizer.type.endswith('LARS'):  # for large batches
+        cfg.optim_wrapper.optimizer = dict(type='SGD', momentum=0.9)
     cfg.optim_wrapper.optimizer.lr = LEARNING_RATE
     cfg.optim_wrapper.optimizer.weight_decay = 5e-4
     cfg.load_from = None

@@ -64,7 +64,7 @@ def transformed(task: Task, images: Tensor, generator: torch.Generator | None = 
 def representations(
     model: nn.Module, images: Tensor, neck: nn.Module | None = None, batch_size: int = 128
 ) -> tuple[Tensor, Tensor | None]:
-    """h, the pooled last output of ``model.backbone``, and g(h), what ``neck`` makes of the outputs, both (N, D), frozen.
+    """h, the pooled last output of ``model.backbone``, and g(h), what ``neck`` makes of the outputs; (N, D) each.
 
     Args:
         model: with a ``backbone`` and perhaps a ``data_preprocessor``.
