@@ -92,8 +92,7 @@ def table(rows: list[dict], setting: dict) -> str:
     lines = [f'| first \\ second | {" | ".join(names)} | mean |', '|---' * (len(names) + 2) + '|']
     for first in names:
         row = [values.get((first, second)) for second in names]
-        known = [value for value in row if value is not None]
-        mean = f'{sum(known) / len(known):.1f}' if known else ''
+        mean = f'{sum(row) / len(row):.1f}' if None not in row else ''  # of some of a row means nothing
         lines.append(f'| {first} | {" | ".join("" if v is None else f"{v:.1f}" for v in row)} | {mean} |')
     short = sum(row['steps'] < setting['steps'] for row in rows)
     untrained = setting.get('untrained')
@@ -110,8 +109,7 @@ def plot(rows: list[dict], setting: dict, path: Path) -> None:
     values, names = matrix(rows), list(OPERATORS)
     grid = [[values.get((first, second), float('nan')) for second in names] for first in names]
     for row in grid:
-        known = [value for value in row if value == value]
-        row.append(sum(known) / len(known) if known else float('nan'))
+        row.append(sum(row) / len(row))  # nan while a cell is missing
     figure = Figure(figsize=(8.6, 7), dpi=110, layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
