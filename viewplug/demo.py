@@ -88,6 +88,8 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
         cfg.model.online_views = tuple(range(sum(_multi_view(cfg.train_dataloader.dataset.pipeline).num_views)))
     cfg.in_memory = _can_be_made_in_batch(cfg.train_dataloader.dataset.pipeline)
     cfg.views = 'device' if cfg.in_memory else 'sample'
+    if cfg.optim_wrapper.optimizer.type.endswith('LARS'):  # for large batches
+        cfg.optim_wrapper.optimizer = dict(type='SGD', momentum=0.9)
     if cfg.optim_wrapper.optimizer.type == 'AdamW':
         cfg.optim_wrapper.optimizer.lr = ADAMW_LEARNING_RATE
     else:

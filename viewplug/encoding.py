@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
+
+from viewplug.ops.gradient_cache import in_parts
 
 Embeddings = dict[int, dict[str, Tensor]]
 """View -> branch -> (rows, D)."""
@@ -58,6 +60,15 @@ class Request:
     def kind(self) -> tuple:
         """Views of one kind and size can be encoded together."""
         return self.branches, tuple(self.extras), self.chosen is not None
+
+    def tensors(self) -> list[Tensor]:
+        """Those with a row for each image."""
+        return [*self.extras.values(), *([] if self.chosen is None else [self.chosen])]
+
+    def with_tensors(self, tensors: Iterator[Tensor]) -> Request:
+        """The same with others, in the order of :meth:`tensors`."""
+        extras = {key: next(tensors) for key in self.extras}
+        return Request(self.branches, extras, None if self.chosen is None else next(tensors))
 
 
 def requests_of(
@@ -116,8 +127,17 @@ def encode_views(
     inputs: Sequence[Tensor],
     requests: Mapping[int, Request],
     joint: bool,
+    rows: int | None = None,
+    network: nn.Module | None = None,
 ) -> Embeddings:
-    """``encode_images`` of each view, or, if ``joint``, of neighbouring ones of one size and kind in one call."""
+    """``encode_images`` of each view, or, if ``joint``, of neighbouring ones of one size and kind in one call.
+
+    Args:
+        rows: encode this many images at a time, with all their views, and keep no activations of ``network``
+            (``viewplug.ops.gradient_cache``). None, or as many as there are: all at once.
+    """
+    if rows is not None and any(len(inputs[view]) > rows for view in requests):
+        return _encode_in_parts(encode_images, reads, inputs, requests, joint, rows, network)
     encoded: Embeddings = {}
     for _, group in groupby(requests, key=lambda view: (inputs[view].shape, requests[view].kind) if joint else view):
         members = list(group)
@@ -129,6 +149,20 @@ def encode_views(
         apart = {name: _split(rows, reads[name.removesuffix(WATCHED)], asked) for name, rows in together.items()}
         encoded.update({view: {name: z[i] for name, z in apart.items()} for i, view in enumerate(members)})
     return encoded
+
+
+def _encode_in_parts(encode_images, reads, inputs, requests, joint, rows, network) -> Embeddings:
+    """Tensors of all views are cut alike; each part is put together again as views and what is asked of them."""
+    flat = [tensor for view, asked in requests.items() for tensor in (inputs[view], *asked.tensors())]
+
+    def encoded(part: Sequence[Tensor]) -> Embeddings:
+        tensors, images, requested = iter(part), {}, {}
+        for view, asked in requests.items():
+            images[view] = next(tensors)
+            requested[view] = asked.with_tensors(tensors)
+        return encode_views(encode_images, reads, images, requested, joint)
+
+    return in_parts(encoded, flat, rows, network)
 
 
 def unpacked(output: Tensor | Sequence[Tensor]) -> Tensor:

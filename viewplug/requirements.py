@@ -2,7 +2,14 @@
 
 import importlib
 
-EXTRA = {'mmengine': 'onedl', 'mmcv': 'onedl', 'mmpretrain': 'onedl', 'timm': 'onedl', 'mmdet': 'det'}
+EXTRA = {
+    'mmengine': 'onedl',
+    'mmcv': 'onedl',
+    'mmpretrain': 'onedl',
+    'timm': 'onedl',
+    'mmdet': 'det',
+    'sklearn': 'study',
+}
 
 
 def require(*modules: str) -> None:

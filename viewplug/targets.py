@@ -44,7 +44,7 @@ class SharedTarget(BaseModule):
         found = {}
         for view, request in model.requests('target', extras or {}, views).items():
             ready = view not in masked and set(request.branches) <= set(online.get(view, ()))
-            found[view] = online[view] if ready else model.encode_request(inputs[view], request)
+            found[view] = online[view] if ready else model.encode_views(inputs, {view: request})[view]
         return found
 
 
@@ -185,11 +185,15 @@ class MomentumTarget(SharedTarget):
             self._warn_of_one_process()
         requests = model.requests('target', extras or {}, views)
 
+        def in_parts(images: Tensor, request: Request) -> dict[str, Tensor]:
+            whole = lambda *asked: encode(self.backbone, self.necks, model.reads, *asked)  # noqa: E731
+            return encode_views(whole, model.reads, [images], {0: request}, False, model.grad_cache, self)[0]
+
         def encoded(images: Tensor, request: Request) -> dict[str, Tensor]:
             if not shuffle:
-                return encode(self.backbone, self.necks, model.reads, images, request)
+                return in_parts(images, request)
             images, order = _shuffled(images)
-            found = encode(self.backbone, self.necks, model.reads, images, request)
+            found = in_parts(images, request)
             return {name: _unshuffled(embedding, order) for name, embedding in found.items()}
 
         return encode_views(encoded, model.reads, inputs, requests, self.joint_views)

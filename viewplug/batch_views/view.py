@@ -31,6 +31,7 @@ from .operator import (
     select,
     to_device,
 )
+from .quarter_turn import QuarterTurn
 from .rotate import Rotate
 from .sobel import Sobel
 from .solarize import Solarize
@@ -44,6 +45,7 @@ OPERATORS = dict(
     GaussianBlur=GaussianBlur,
     Solarize=Solarize,
     Rotate=Rotate,
+    QuarterTurn=QuarterTurn,
     Cutout=Cutout,
     GaussianNoise=GaussianNoise,
     Sobel=Sobel,

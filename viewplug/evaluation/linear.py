@@ -128,7 +128,7 @@ def linear_config(
 
 
 def run_linear(cfg: Config, result_file: str | Path | None = None, **notes) -> dict:
-    """Train the classifier of :func:`linear_config` (its ``work_dir`` set) and return its validation accuracy.
+    """Train the classifier of :func:`linear_config` or one like it, its ``work_dir`` set; its validation accuracy.
 
     Args:
         result_file: JSON to write the result to.
@@ -142,7 +142,7 @@ def run_linear(cfg: Config, result_file: str | Path | None = None, **notes) -> d
     runner.train()
     metrics = runner.val()  # once more, since a run resumed after its last epoch has not validated
     curve = runner.message_hub.get_scalar('val/accuracy/top1').data[0]
-    optimizer = cfg.optim_wrapper.optimizer
+    optimizer, weights = cfg.optim_wrapper.optimizer, cfg.model.backbone.get('init_cfg') or {}
     result = dict(
         **{key.removeprefix('accuracy/'): round(float(value), 4) for key, value in metrics.items()},
         best_top1=round(float(max(curve)), 4),
@@ -153,8 +153,7 @@ def run_linear(cfg: Config, result_file: str | Path | None = None, **notes) -> d
         val_images=len(runner.val_dataloader.dataset),
         num_classes=cfg.model.head.num_classes,
         seed=runner.seed,
-        checkpoint=cfg.model.backbone.init_cfg.checkpoint,
-        prefix=cfg.model.backbone.init_cfg.prefix,
+        **{key: weights[key] for key in ('checkpoint', 'prefix') if key in weights},
         **notes,
     )
     if result_file and is_main_process():
@@ -169,7 +168,7 @@ def run_linear(cfg: Config, result_file: str | Path | None = None, **notes) -> d
 def _sentence(result: dict) -> str:
     top5 = f', top-5 {result["top5"]:.2f}' if 'top5' in result else ''
     return (
-        f'Linear evaluation of {result["checkpoint"]}: top-1 {result["top1"]:.2f}{top5} (best top-1 '
+        f'Classifier on {result.get("checkpoint", "random weights")}: top-1 {result["top1"]:.2f}{top5} (best top-1 '
         f'{result["best_top1"]:.2f}), {result["num_classes"]} classes, {result["epochs"]} epochs'
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from mmengine.model import BaseModel, BaseModule, ModuleDict
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from viewplug.backbones.layout import backbone_layout
-from viewplug.encoding import WATCHED, Reads, Request, encode, encode_views, requests_of
+from viewplug.encoding import WATCHED, Embeddings, Reads, Request, encode, encode_views, requests_of
 from viewplug.registry import MODELS
 from viewplug.views import ViewGeometry
 
@@ -51,6 +52,9 @@ class Siamese(BaseModel):
             ``(0, 1), (0, 1)`` is symmetric; multi-crop shows all views to online and the global ones to the target.
         joint_views: encode neighbouring online views of one size in one forward. Batch norm then takes its statistics
             over these views together, as SimCLR's does; apart (MoCo, BYOL, SimSiam) each view has its own.
+        grad_cache: encode this many images at a time (all their views), keep no activations, and compute them again in
+            backward: a batch that memory would not hold, with its exact gradient (``viewplug.ops.gradient_cache``).
+            Batch norm's statistics are then those of the images encoded together. None encodes the whole batch at once.
         data_preprocessor: default mmpretrain's SelfSupDataPreprocessor.
 
     A branch may also say:
@@ -77,7 +81,8 @@ class Siamese(BaseModel):
         reads: branch -> :class:`viewplug.encoding.Reads`.
 
     Raises:
-        ValueError: unknown branch keys or pairs, a ``feat_dim`` that is not the neck's, views that the batch lacks.
+        ValueError: unknown branch keys or pairs, a ``feat_dim`` that is not the neck's, views that the batch lacks, a
+            ``grad_cache`` below 1.
     """
 
     def __init__(
@@ -88,13 +93,17 @@ class Siamese(BaseModel):
         online_views: Sequence[int] = (0,),
         target_views: Sequence[int] = (1,),
         joint_views: bool = False,
+        grad_cache: int | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg=None,
     ) -> None:
         data_preprocessor = data_preprocessor or {}
         if isinstance(data_preprocessor, dict):
             data_preprocessor = {'type': 'mmpretrain.SelfSupDataPreprocessor', **data_preprocessor}
+        if grad_cache is not None and grad_cache < 1:
+            raise ValueError(f'model.grad_cache is a number of images to encode at a time, or None, got {grad_cache}')
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.grad_cache = grad_cache
         self.backbone = _built(backbone)
         self._takes = set(inspect.signature(self.backbone.forward).parameters)
         self.online_views, self.target_views = tuple(online_views), tuple(target_views)
@@ -137,6 +146,11 @@ class Siamese(BaseModel):
         views = getattr(self, f'{side}_views') if views is None else views
         return requests_of(self.reads, side, self._takes, views, extras)
 
+    def encode_views(self, inputs: Sequence[Tensor], requests: Mapping[int, Request]) -> Embeddings:
+        """Online embeddings of the views that ``requests`` names: view -> branch -> (rows, D)."""
+        joint, rows = self.joint_views, self.grad_cache
+        return encode_views(self.encode_request, self.reads, inputs, requests, joint, rows, self)
+
     def forward(self, inputs, data_samples=None, mode: str = 'tensor', **extras):
         """``mode='tensor'``: the backbone's features of ``inputs``; ``mode='loss'``: see :meth:`loss`."""
         if mode == 'loss':
@@ -165,8 +179,9 @@ class Siamese(BaseModel):
         if self.training:
             self.target.update(self)
         requests = self.requests('online', extras)
-        with parametrize.cached():  # weight norm once a step and side, though a neck is called several times
-            online = encode_views(self.encode_request, self.reads, inputs, requests, self.joint_views)
+        # Weight norm once a step and side, though a neck is called several times; parts compute it anew in backward.
+        with parametrize.cached() if self.grad_cache is None else nullcontext():
+            online = self.encode_views(inputs, requests)
             target = self.target.embeddings(self, inputs, self.target_views, online, extras)
         losses = {}
         for name, branch in self.branches.items():

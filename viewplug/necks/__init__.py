@@ -4,6 +4,8 @@ from .dino import DINONeck
 from .hcl import HCLNeck
 from .masked_conv import MaskedConvContext
 from .mlp import MLPNeck
+from .pool import PoolNeck
 from .region import RegionNeck
+from .residual import ResidualNeck
 
-__all__ = ['DINONeck', 'HCLNeck', 'MLPNeck', 'MaskedConvContext', 'RegionNeck']
+__all__ = ['DINONeck', 'HCLNeck', 'MLPNeck', 'MaskedConvContext', 'PoolNeck', 'RegionNeck', 'ResidualNeck']

@@ -1,0 +1,4 @@
+# SimCLR, ResNet-50, batch 8192 (arXiv:2002.05709, fig. 9).
+_base_ = './r50_b4096.py'
+
+train_dataloader = dict(batch_size=1024)  # times 8 processes

@@ -1,0 +1,147 @@
+"""SimCLR's Table 3 for any checkpoint: how well probes tell from h and from g(h) what was done to an image.
+
+python tools/probe_invariances.py WORK_DIR                          # of a run of tools/train.py
+python tools/probe_invariances.py WORK_DIR --probe mlp --tasks rotation noise
+python tools/probe_invariances.py WORK_DIR --data-root DIR          # images of a folder in place of the run's own
+
+Tasks: colour or grey, four rotations, noise or none, Sobel filtered or not. The network is frozen; the probe is fitted
+to training images and tried on others. The paper added rotation, noise and Sobel DURING pre-training for the last three
+rows: configs/simclr/table3_*.py. Printed, and written to WORK_DIR/invariances.{json,md}.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
+
+from viewplug.requirements import require
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('work_dir', type=Path, help='work dir of a run of tools/train.py')
+    parser.add_argument('--checkpoint', help='another checkpoint than the last one')
+    parser.add_argument('--untrained', action='store_true', help='random weights, for comparison')
+    parser.add_argument('--tasks', nargs='+', default=['color', 'rotation', 'noise', 'sobel'])
+    parser.add_argument('--probe', choices=('logistic', 'mlp'), default='logistic')
+    parser.add_argument('--branch', help="whose neck is g (default: the model's first branch)")
+    parser.add_argument('--images', type=int, nargs=2, default=(2000, 1000), metavar=('TRAIN', 'VAL'))
+    parser.add_argument('--data-root', metavar='DIR', help='a folder of images; the first half is for training probes')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--out', type=Path, help='name of the results without suffix (default: WORK_DIR/invariances)')
+    parser.add_argument('--traceback', action='store_true', help='show the traceback of an error in config or data')
+    return parser.parse_args()
+
+
+def probe(args) -> list[dict]:
+    import torch
+
+    from viewplug.evaluation.invariances import probe_invariances
+    from viewplug.evaluation.linear import pretraining_of
+
+    cfg, checkpoint = pretraining_of(args.work_dir, args.checkpoint)
+    torch.manual_seed(args.seed)
+    model = load(cfg, None if args.untrained else checkpoint)
+    train_images, images = pictures(cfg, args)
+    neck = neck_of(model, args.branch)
+    return probe_invariances(
+        model, train_images, images, neck, tuple(args.tasks), args.probe, args.seed, lambda row: print(row, flush=True)
+    )
+
+
+def load(cfg, checkpoint: str | None):
+    """The model of a run's config with the weights of a checkpoint, all of which must fit."""
+    import torch
+    from mmengine.device import get_device
+    from mmengine.registry import DefaultScope
+    from mmengine.runner import CheckpointLoader
+
+    from viewplug.registry import MODELS
+
+    model_cfg = cfg.model.copy()
+    if 'data_preprocessor' in cfg:
+        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
+        model = MODELS.build(model_cfg)
+    if checkpoint is None:
+        model.init_weights()
+    else:
+        state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+        try:
+            model.load_state_dict(state.get('state_dict', state))
+        except RuntimeError as error:
+            raise ValueError(f'{checkpoint} does not fit the config: {" ".join(str(error).split())[:300]}') from error
+    return model.to(torch.device(get_device()))
+
+
+def neck_of(model, branch: str | None):
+    """g: a branch's neck of viewplug.Siamese, or mmpretrain's neck; None where there is neither."""
+    branches = getattr(model, 'branches', None)
+    if branches is None:
+        return getattr(model, 'neck', None)
+    names = list(branches.keys())
+    if branch is not None and branch not in names:
+        raise ValueError(f'--branch {branch}: the model has {", ".join(names)}')
+    return branches[branch or names[0]].neck
+
+
+def pictures(cfg, args):
+    """Whole images as uint8 tensors (N, 3, H, W): to fit probes to, and to try them on."""
+    import torch
+    from mmengine.registry import DefaultScope
+
+    from viewplug.evaluation.linear_data import labelled_datasets, single_view_size
+    from viewplug.registry import DATASETS
+
+    if args.data_root:
+        size = single_view_size(cfg)
+        steps = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(size, size)), dict(type='PackInputs')]
+        configs = [dict(type='viewplug.ImageFolder', data_root=args.data_root, pipeline=steps)]
+    else:
+        configs = labelled_datasets(cfg)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
+        datasets = [DATASETS.build({key: value for key, value in one.items() if key != 'preload'}) for one in configs]
+    half = len(datasets[0]) // 2
+    places = [range(half), range(half, len(datasets[0]))] if args.data_root else [range(len(one)) for one in datasets]
+    found = []
+    for dataset, indices, number in zip((datasets[0], datasets[-1]), places, args.images, strict=True):
+        if not len(indices):
+            raise ValueError(f'{args.data_root or "the labelled data"}: too few images to fit probes and to try them')
+        found.append(torch.stack([dataset[index]['inputs'] for index in indices[:number]]))
+    return found
+
+
+def table(rows: list[dict]) -> str:
+    lines = [
+        '| what to predict? | commonest class | from h | from g(h) | paper: guess, h, g(h) |',
+        '|---|---|---|---|---|',
+    ]
+    for row in rows:
+        gh = f'{row["gh"]:.1f}' if 'gh' in row else ''
+        paper = ' / '.join(f'{value:g}' for value in row['paper'])
+        lines.append(f'| {row["title"]} | {row["guess"]:.1f} | {row["h"]:.1f} | {gh} | {paper} |')
+    return '\n'.join(lines)
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        require('mmengine', 'mmcv', 'mmpretrain', 'sklearn')
+        rows = probe(args)
+    except (ImportError, ValueError, FileNotFoundError) as error:
+        if args.traceback:
+            raise
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    out = args.out or args.work_dir / ('invariances_untrained' if args.untrained else 'invariances')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_name(out.name + '.json').write_text(json.dumps(rows, indent=1) + '\n')
+    out.with_name(out.name + '.md').write_text(table(rows) + '\n')
+    print(table(rows))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
