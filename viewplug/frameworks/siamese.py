@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import torch
 from mmengine.model import BaseModel, BaseModule, ModuleDict
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from viewplug.backbones.layout import backbone_layout
-from viewplug.encoding import WATCHED, Reads, Request, encode, encode_views, requests_of
+from viewplug.encoding import WATCHED, Reads, Request, encode, encode_views, parametrized_once, requests_of
 from viewplug.registry import MODELS
 from viewplug.views import ViewGeometry
 
@@ -165,9 +164,9 @@ class Siamese(BaseModel):
         if self.training:
             self.target.update(self)
         requests = self.requests('online', extras)
-        with parametrize.cached():  # weight norm once a step and side, though a neck is called several times
+        with parametrized_once(self.necks):
             online = encode_views(self.encode_request, self.reads, inputs, requests, self.joint_views)
-            target = self.target.embeddings(self, inputs, self.target_views, online, extras)
+        target = self.target.embeddings(self, inputs, self.target_views, online, extras)
         losses = {}
         for name, branch in self.branches.items():
             mine, theirs = ({view: z[name] for view, z in side.items() if name in z} for side in (online, target))
