@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from viewplug.ops.gradient_cache import in_parts
 
@@ -163,6 +165,16 @@ def _encode_in_parts(encode_images, reads, inputs, requests, joint, rows, networ
         return encode_views(encode_images, reads, images, requested, joint)
 
     return in_parts(encoded, flat, rows, network)
+
+
+def parametrized_once(necks: Mapping[str, nn.Module]) -> AbstractContextManager:
+    """While it is on, a parametrised weight (DINONeck's weight norm) is computed at its first use only.
+
+    torch keeps them by the module that was parametrised, and takes a copy of one for it: the online side and its copy,
+    the target, need a context each, and necks that are copies of each other get none.
+    """
+    inside = [module for neck in necks.values() for module in neck.modules() if parametrize.is_parametrized(module)]
+    return parametrize.cached() if len({type(module) for module in inside}) == len(inside) else nullcontext()
 
 
 def unpacked(output: Tensor | Sequence[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from viewplug.encoding import Embeddings, Request, encode, encode_views
+from viewplug.encoding import Embeddings, Request, encode, encode_views, parametrized_once
 from viewplug.ops.gather import exchange_rows
 from viewplug.registry import MODELS
 
@@ -196,7 +196,8 @@ class MomentumTarget(SharedTarget):
             found = in_parts(images, request)
             return {name: _unshuffled(embedding, order) for name, embedding in found.items()}
 
-        return encode_views(encoded, model.reads, inputs, requests, self.joint_views)
+        with parametrized_once(self.necks):
+            return encode_views(encoded, model.reads, inputs, requests, self.joint_views)
 
     def _warn_of_one_process(self) -> None:
         if self._warned or not any(isinstance(module, _BatchNorm) for module in self.modules()):

@@ -1,5 +1,7 @@
 """DINO, iBOT and ADCLR as configs of Siamese, on a backbone that returns a mapping."""
 
+import copy
+
 import pytest
 import torch
 from mmengine.dist import get_rank, get_world_size
@@ -9,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from toys import ToyBackbone, total, toy_siamese
 
+from viewplug.registry import MODELS
 from viewplug.targets import MomentumTarget
 
 D, K, SIZE, PATCH = 12, 20, 8, 4
@@ -187,6 +190,21 @@ def test_the_prototypes_weight_norm_is_computed_once_a_step_on_each_side():
     assert sorted(calls) == [0, 1]
     total(model.loss(**batch())).backward()
     assert sorted(calls) == [0, 0, 1, 1]  # and anew in the next step, whose weights are others
+
+
+def test_necks_that_are_copies_of_each_other_keep_their_own_prototypes():
+    first = MODELS.build(dict(neck(), in_channels=D))
+    second = copy.deepcopy(first)
+    with torch.no_grad():
+        second.last_layer.parametrizations.weight.original1.normal_()
+    branches = ibot(shared=False)
+    branches['cls']['neck'], branches['patch']['neck'] = first, second
+    model, data = framework(branches), batch()
+    seen = []
+    second.register_forward_hook(lambda _, args, output: seen.append((args[0], output[0])))
+    model.loss(**data)
+    rows, logits = seen[0]
+    torch.testing.assert_close(logits, second(rows)[0])
 
 
 def test_a_shared_neck_is_one_module_on_each_side():

@@ -9,10 +9,18 @@ from contextlib import nullcontext
 import torch
 from mmengine.model import BaseModel, BaseModule, ModuleDict
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from viewplug.backbones.layout import backbone_layout
-from viewplug.encoding import WATCHED, Embeddings, Reads, Request, encode, encode_views, requests_of
+from viewplug.encoding import (
+    WATCHED,
+    Embeddings,
+    Reads,
+    Request,
+    encode,
+    encode_views,
+    parametrized_once,
+    requests_of,
+)
 from viewplug.registry import MODELS
 from viewplug.views import ViewGeometry
 
@@ -179,10 +187,10 @@ class Siamese(BaseModel):
         if self.training:
             self.target.update(self)
         requests = self.requests('online', extras)
-        # Weight norm once a step and side, though a neck is called several times; parts compute it anew in backward.
-        with parametrize.cached() if self.grad_cache is None else nullcontext():
+        # Gradient caching computes weights anew in backward, part by part.
+        with parametrized_once(self.necks) if self.grad_cache is None else nullcontext():
             online = self.encode_views(inputs, requests)
-            target = self.target.embeddings(self, inputs, self.target_views, online, extras)
+        target = self.target.embeddings(self, inputs, self.target_views, online, extras)
         losses = {}
         for name, branch in self.branches.items():
             mine, theirs = ({view: z[name] for view, z in side.items() if name in z} for side in (online, target))
