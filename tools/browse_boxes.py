@@ -142,17 +142,19 @@ def images_and_crop(cfg, args: argparse.Namespace):
 
 def load_model(cfg, path: str):
     """The config's model with the checkpoint's weights."""
-    from mmengine.runner.checkpoint import _load_checkpoint
-
     from viewplug.launch import UserError
     from viewplug.registry import MODELS
+    from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 
     settings = cfg.model.copy()
     if cfg.get('data_preprocessor'):
         settings.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(settings)
-    checkpoint = _load_checkpoint(path, map_location='cpu')
-    state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
+    try:
+        weights = weights_of(read_checkpoint(path))
+    except ValueError as error:
+        raise UserError(error) from None
+    state = {key.removeprefix('module.'): value for key, value in weights.items()}
     try:
         missing = model.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from viewplug.registry import HOOKS
+from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 
 
 @HOOKS.register_module()
@@ -79,10 +79,9 @@ def backbone_weights(checkpoint: str, prefix: str = 'backbone.') -> dict[str, Te
     """The tensors of ``checkpoint`` whose names begin with ``prefix``, without it.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or the file is not a checkpoint.
     """
-    state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    state = state.get('state_dict', state)
+    state = weights_of(read_checkpoint(checkpoint))
     found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     if not found:
         groups = sorted({name.split('.')[0] + '.' for name in state})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -134,14 +135,16 @@ def _check(model: nn.Module, origin: Origin, checkpoint: dict, required: Sequenc
         notes=list(found.notes),
     )
     bad = [key for key in [*stale, *found.mismatched, *found.missing] if state[key].is_floating_point()]
-    if not any(state[key].dim() for key in equal):  # step counters of batch norm are equal before training too
-        report.errors.append(_nothing(origin, found, weights, len(bad)))
+    nothing = not any(state[key].dim() for key in equal)  # batch norm's step counters are equal at birth
+    other_names = found.layout != found.own_layout and not origin.by_hook and bad  # cls_token has one name in all
+    if other_names or (nothing and stale and (origin.by_hook or found.prefix != origin.source)):
+        report.errors.append(_not_loaded(origin, found, weights, len(bad), nothing))
     else:
-        report.errors += _incomplete(origin, found, state, stale, bad, required)
+        report.errors += _incomplete(origin, found, state, stale, bad, ('',) if nothing else required)
     if found.surplus and not allow_surplus:
         report.errors.append(
             f'{len(found.surplus)} tensors of the file (such as {found.surplus[0]}) have no place in parts that the '
-            "model has: the checkpoint's network is deeper, or has other norm layers"
+            "model has: the checkpoint's network is deeper, or has biases or norm layers that this one lacks"
         )
     _compare_settings(model, module, found, recorded_config(checkpoint), origin.checkpoint, report)
     return report
@@ -157,8 +160,9 @@ def _match(origin: Origin, module: nn.Module, weights: dict) -> Match:
         return match(origin.module, module, weights, 'auto')
 
 
-def _nothing(origin: Origin, found: Match, weights: dict, number: int) -> str:
-    start = f'none of its {number} tensors has its value from {origin.checkpoint}; it would train from scratch. '
+def _not_loaded(origin: Origin, found: Match, weights: dict, number: int, nothing: bool) -> str:
+    count = f'none of its {number} tensors has its' if nothing else f'{number} of its tensors do not have their'
+    start = f'{count} value from {origin.checkpoint}; it would train from scratch. '
     if found.layout != found.own_layout:
         cure = (
             f'The file has {found.layout} names and the model {found.own_layout} names: let viewplug.InitFromSSL '
@@ -199,8 +203,8 @@ def _incomplete(origin, found: Match, state: dict, stale: list, bad: list, requi
 
 
 def within(name: str, prefix: str) -> bool:
-    """Whether ``name`` is ``prefix`` or below it."""
-    return name == prefix or name.startswith(f'{prefix}.')
+    """Whether ``name`` is ``prefix`` or below it; everything is below ''."""
+    return name == prefix or not prefix or name.startswith(f'{prefix}.')
 
 
 def _compare_settings(
@@ -209,7 +213,9 @@ def _compare_settings(
     """What loads without a complaint and computes something else."""
     pretraining = (config.get('model') or {}).get('backbone') or {}
     caffe = _stride_in_1x1(module)
-    recorded = pretraining.get('style', 'caffe' if 'caffe' in path else 'pytorch')  # OpenMMLab's names of such files
+    recorded = pretraining.get(
+        'style', 'caffe' if 'caffe' in os.path.basename(path) else 'pytorch'
+    )  # OpenMMLab's names of such files
     if caffe is not None and found.layout == 'torchvision' and caffe != (recorded == 'caffe'):
         here, there = ('caffe', 'pytorch') if caffe else ('pytorch', 'caffe')
         report.errors.append(
@@ -245,9 +251,13 @@ def _other_normalisation(model: nn.Module, recorded: dict) -> list[str]:
                     f'data_preprocessor.{key}={[round(v, 3) for v in value.tolist()]}, but pre-training had '
                     f'{[round(v, 3) for v in wanted.tolist()]}'
                 )
-    swaps = getattr(mine, '_channel_conversion', getattr(mine, 'to_rgb', None))
-    if mine is not None and swaps is not None and recorded.get('to_rgb') and not swaps:
-        warnings.append('the data preprocessor gives BGR, but pre-training saw RGB: set bgr_to_rgb=True')
+    names = ('_channel_conversion', 'channel_conversion', 'to_rgb')  # mmengine's and mmdet's, mmseg's, mmpretrain's
+    swaps = [getattr(mine, name) for name in names if hasattr(mine, name)]
+    if swaps and recorded.get('to_rgb') and not any(swaps):
+        warnings.append(
+            'the data preprocessor leaves images as they are loaded, BGR with mmcv, but pre-training saw RGB: set '
+            'bgr_to_rgb=True (to_rgb=True in mmpretrain)'
+        )
     return warnings
 
 

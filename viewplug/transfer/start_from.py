@@ -17,8 +17,8 @@ def start_from(cfg: Config, checkpoint: str) -> str:
 
     A pre-training config of viewplug gets ``load_from`` and ``viewplug.CarryOverHook``. Any other with a
     ``model.backbone`` gets ``viewplug.InitFromSSL`` (its own one, where it has one, the checkpoint) and
-    ``viewplug.TransferCheckHook``: for the backbone, a shared head, and whatever has an ``init_cfg`` of type Pretrained,
-    which is taken away.
+    ``viewplug.TransferCheckHook``: for the backbone, a shared head, and whatever has an ``init_cfg`` of type
+    Pretrained, which is taken away.
 
     Raises:
         ValueError: the file cannot be read safely, or the config has no backbone.

@@ -1,0 +1,204 @@
+"""A backbone alone, as the library that will use it names and stores it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from viewplug.transfer.card import card_of, sha256_of_file
+from viewplug.transfer.checkpoint import RAW_PICKLES, SAFETENSORS, read_checkpoint, weights_of
+from viewplug.transfer.layouts import PYRAMID, RESNET, ROWS, VIT, rename
+from viewplug.transfer.matching import describe, find_backbones, is_momentum
+
+# Format -> its layout of a ResNet and of a ViT; None where the library has none of our kind.
+FORMATS = dict(
+    mmdet=('torchvision', 'mmpretrain'),
+    timm=('torchvision', 'timm'),
+    torchvision=('torchvision', None),
+    detectron2=('detectron2', None),
+    safetensors=('torchvision', 'timm'),
+)
+# What may be kept beside the backbone: its names in the file, online and momentum, and in the export.
+KEPT = dict(
+    resim=(r'(?:branches\.\w+\.neck|target\.necks\.\w+)\.fpn\.', 'neck.'),
+    hcl=(r'(?:branches\.\w+\.neck|target\.necks\.\w+)\.spatial\.', 'hcl_spatial.'),
+)
+HEADS = re.compile(r'(fc|head|head_dist|classifier|pre_logits|fc_norm|projection_head|decoder\w*)\.|mask_token$')
+
+
+def export(
+    checkpoint: str | os.PathLike,
+    out: str | os.PathLike,
+    format: str,
+    momentum: bool = False,
+    source: str = 'auto',
+    keep: Sequence[str] = (),
+) -> dict:
+    """Write the backbone of ``checkpoint`` to ``out``, and its card to ``out``.json.
+
+    Args:
+        checkpoint: anything that :func:`viewplug.transfer.checkpoint.read_checkpoint` reads.
+        format: mmdet (mmseg's and mmpretrain's as well), timm, torchvision, detectron2 (a ResNet, ``.pkl``) or
+            safetensors.
+        momentum: the momentum encoder in place of the online one.
+        source: prefix of the backbone in the file; 'auto' finds it.
+        keep: 'resim' (the pre-trained pyramid, under ``neck.``, for mmdet, detectron2 and safetensors) or 'hcl' (the
+            spatial branch, under ``hcl_spatial.``). Nothing but the backbone by default.
+
+    Returns:
+        The card.
+
+    Raises:
+        ValueError: the file has no such backbone, or the format no place for it.
+    """
+    out = Path(out)
+    _check(format, out, keep)
+    content = read_checkpoint(checkpoint)
+    weights = weights_of(content)
+    prefix, layout = choose_backbone(weights, momentum, source)
+    target = _layout_in(format, layout)
+    backbone = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    backbone = {rename(key, layout, target): v for key, v in backbone.items() if not HEADS.match(key)}
+    kept = {name: _kept(weights, name, is_momentum(prefix)) for name in keep}
+    state = _named(backbone, kept, format)
+    card = card_of(checkpoint, content, state)
+    card |= dict(format=format, prefix=prefix, momentum=is_momentum(prefix), kept=list(keep), layout=target)
+    card['load'] = _how_to_load(format, out, kept, card, target)
+    partial = out.with_name(f'{out.name}.partial')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _WRITERS[format](state, card, partial)
+    partial.replace(out)  # whoever looks for the file finds it whole
+    beside = dict(card, file=out.name, file_sha256=sha256_of_file(out))
+    out.with_name(f'{out.name}.json').write_text(json.dumps(beside, indent=1) + '\n')
+    return beside
+
+
+def choose_backbone(weights: dict[str, Tensor], momentum: bool = False, source: str = 'auto') -> tuple[str, str | None]:
+    """Prefix and layout of the backbone to take: the one with most tensors, online unless ``momentum``.
+
+    Raises:
+        ValueError: there is none, with a sentence on what there is.
+    """
+    found = find_backbones(weights)
+    if source != 'auto':
+        if source in found:
+            return source, found[source]
+        if source and any(name.startswith(source) for name in weights):
+            return source, None
+        raise ValueError(f'nothing under source={source!r}. {describe(weights)}')
+    of_kind = [prefix for prefix in found if is_momentum(prefix) == momentum]
+    if momentum and not of_kind:
+        raise ValueError(f'momentum=True, but there is no momentum encoder. {describe(weights)}')
+    candidates = of_kind or list(found)
+    if not candidates:
+        raise ValueError(f'no backbone found; name its prefix as source. {describe(weights)}')
+    size = {prefix: sum(name.startswith(prefix) for name in weights) for prefix in candidates}
+    best = max(candidates, key=lambda prefix: (size[prefix], -len(prefix)))
+    return best, found[best]
+
+
+def _check(format: str, out: Path, keep: Sequence[str]) -> None:
+    if format not in FORMATS:
+        raise ValueError(f'format must be one of {", ".join(FORMATS)}, got {format!r}')
+    endings = dict(detectron2=RAW_PICKLES, safetensors=(SAFETENSORS,)).get(format)
+    if endings and out.suffix not in endings:
+        raise ValueError(f'{out}: a file of format {format} ends in {endings[0]}, or its readers do not know it')
+    if not endings and out.suffix in (*RAW_PICKLES, SAFETENSORS):
+        raise ValueError(f'{out}: a file of format {format} ends in .pth')
+    for name in keep:
+        if name not in KEPT:
+            raise ValueError(f'keep takes {" and ".join(KEPT)}, got {name!r}')
+        if format in ('timm', 'torchvision') or (format == 'detectron2' and name == 'hcl'):
+            raise ValueError(f'format {format} has no place for {name}; keep it in mmdet or safetensors')
+
+
+def _layout_in(format: str, layout: str | None) -> str | None:
+    rows = ROWS.get(layout)
+    if rows is None and format not in ('torchvision', 'detectron2'):
+        return None
+    target = FORMATS[format][rows is VIT]
+    if rows is None or target is None:
+        kind = 'a ViT' if rows is VIT else 'this network'
+        raise ValueError(f'format {format} has no name for {kind}; take mmdet, timm or safetensors')
+    return target
+
+
+def _kept(weights: dict[str, Tensor], name: str, momentum: bool) -> dict[str, Tensor]:
+    pattern, target = KEPT[name]
+    found = {}
+    for key, value in weights.items():
+        match = re.match(pattern, key)
+        if match and is_momentum(key) == momentum:
+            found[target + key.removeprefix(match[0])] = value
+    if not found:
+        raise ValueError(f'keep={name!r}: the checkpoint has no {"pyramid of ReSim-FPN" if name == "resim" else "HCL"}')
+    return found
+
+
+def _named(backbone: dict, kept: dict[str, dict], format: str) -> dict[str, Tensor]:
+    """All tensors under the names that the format has for them."""
+    if format == 'detectron2':
+        pyramid = {key.removeprefix('neck.'): value for key, value in kept.get('resim', {}).items()}
+        backbone = backbone | {rename(key, 'mmdet', 'detectron2', PYRAMID): value for key, value in pyramid.items()}
+        return {key: value for key, value in backbone.items() if not key.endswith('num_batches_tracked')}
+    if kept:
+        backbone = {f'backbone.{key}': value for key, value in backbone.items()}
+    for tensors in kept.values():
+        backbone |= tensors
+    return {key: value.contiguous() for key, value in backbone.items()}
+
+
+def _how_to_load(format: str, out: Path, kept: dict, card: dict, layout: str | None) -> str:
+    normalisation = card['normalisation']
+    mean, std = normalisation.get('mean', 'not recorded'), normalisation.get('std', 'not recorded')
+    if format == 'mmdet':
+        start = f"init_cfg=dict(type='Pretrained', checkpoint='{out}'"
+        lines = [f'backbone: {start}{", prefix=" + repr("backbone.") if kept else ""})']
+        lines += [f"neck: {start}, prefix='neck.')"] * ('resim' in kept)
+        kind = "style='pytorch'; " if ROWS.get(layout) is RESNET else ''
+        return f'{"; ".join(lines)}; {kind}mean={mean}, std={std}, RGB'
+    if format == 'detectron2':
+        return (
+            f'MODEL.WEIGHTS: {out}; MODEL.PIXEL_MEAN: {mean}; MODEL.PIXEL_STD: {std}; INPUT.FORMAT: RGB (the stem sees '
+            'RGB, its channels are not swapped); MODEL.RESNETS.STRIDE_IN_1X1: False'
+        )
+    if format == 'safetensors':
+        return f"safetensors.torch.load_file('{out}'); mean={mean}, std={std}, RGB"
+    fc = 'with model.fc = torch.nn.Identity()' if format == 'torchvision' else 'with num_classes=0'
+    return f"model.load_state_dict(torch.load('{out}')), {fc}; mean={mean}, std={std}, RGB"
+
+
+def _write_mmdet(state: dict, card: dict, path: Path) -> None:
+    torch.save(dict(meta=card, state_dict=state), path)
+
+
+def _write_plain(state: dict, card: dict, path: Path) -> None:
+    torch.save(state, path)  # load_state_dict() has no room for a card
+
+
+def _write_detectron2(state: dict, card: dict, path: Path) -> None:
+    content = dict(model={key: value.numpy() for key, value in state.items()}, __author__='viewplug', card=card)
+    path.write_bytes(pickle.dumps(dict(content, matching_heuristics=True)))  # names lack backbone.bottom_up.
+
+
+def _write_safetensors(state: dict, card: dict, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
+    save_file({key: value.clone() for key, value in state.items()}, path, {**text, 'format': 'pt'})
+
+
+_WRITERS: dict[str, Callable[[dict, dict, Path], None]] = dict(
+    mmdet=_write_mmdet,
+    timm=_write_plain,
+    torchvision=_write_plain,
+    detectron2=_write_detectron2,
+    safetensors=_write_safetensors,
+)
