@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 
-from crop_frameworks import ccrop_options, spread  # noqa: E402
+from crop_frameworks import spread  # noqa: E402
 from scene_detection import CONFIG, fine_tune, last_checkpoint, make_scenes, run  # noqa: E402
 
 CCROP = 'configs/contrastive_crop/in1k/mocov2_ccrop.py'
@@ -47,10 +47,7 @@ def pretrain(config: str, stages: bool, seed: int, epochs: int, work_dir: Path) 
         args = ['--epochs', round(epochs / 1.5)] if stages else ['--epochs', epochs]
         args += ['--stages'] if stages else []
         args += [] if supervised else ['--demo']
-        options = [f'randomness.seed={seed}']
-        if 'ccrop' in config:
-            options += ccrop_options(config, 0.1, epochs)
-        run('tools/train.py', config, *args, '--work-dir', work_dir, '--cfg-options', *options)
+        run('tools/train.py', config, *args, '--work-dir', work_dir, '--cfg-options', f'randomness.seed={seed}')
         done.touch()
     return last_checkpoint(work_dir)
 

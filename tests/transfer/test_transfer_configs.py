@@ -80,6 +80,8 @@ def shrink(cfg: Config, data: Path, checkpoint: Path, work_dir: Path) -> Config:
     """The same config in the small: data, checkpoint, sizes of images, numbers of proposals, one step."""
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    if cfg.val_dataloader.dataset.type == 'VOCDataset':
+        cfg.val_dataloader.dataset.indices = 1  # two would fork four processes for each of ten thresholds
     cfg.test_dataloader = cfg.val_dataloader
 
     def visit(node: dict) -> None:

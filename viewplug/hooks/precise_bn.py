@@ -39,7 +39,6 @@ class PreciseBNHook(Hook):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f'PreciseBNHook: {key} must be a whole number from {least}, got {value!r}')
         self.num_batches, self.interval = num_batches, interval
-        self._loader = None
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if 'Iter' in type(runner.train_loop).__name__:
@@ -52,10 +51,10 @@ class PreciseBNHook(Hook):
     def _after(self, runner: Runner, done: int, end: int) -> None:
         if done % (self.interval or runner.train_loop.val_interval) and done != end:
             return
-        if self._loader is None:
-            self._loader = Runner.build_dataloader(dict(runner.cfg.train_dataloader, persistent_workers=False))
+        # A new one each time: mmengine's InfiniteSampler gives nothing more once an iteration over it was broken off.
+        loader = Runner.build_dataloader(dict(runner.cfg.train_dataloader, persistent_workers=False))
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        count = update_statistics(model, itertools.islice(_endless(self._loader), self.num_batches))
+        count = update_statistics(model, itertools.islice(_endless(loader), self.num_batches))
         print_log(f'PreciseBNHook: {count} layers, {self.num_batches} batches', 'current')
 
 
@@ -98,5 +97,9 @@ def update_statistics(model: nn.Module, batches) -> int:
 
 
 def _endless(loader):
+    batch = None
     while True:
-        yield from loader
+        for batch in loader:
+            yield batch
+        if batch is None:
+            raise ValueError('PreciseBNHook: the loader of train_dataloader gives no batch')
