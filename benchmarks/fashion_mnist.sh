@@ -10,5 +10,5 @@ exec "${PYTHON:-.venv/bin/python}" tools/train.py configs/fashion_mnist/mocov2_r
   model.backbone.stem_channels="${WIDTH:-16}" model.backbone.base_channels="${WIDTH:-16}" \
   model.branches.image.neck.hidden_channels=$((8 * ${WIDTH:-16})) \
   model.target.momentum=0.98 model.branches.image.head.queue_len=256 default_hooks.logger.interval=10 \
-  custom_hooks.5.by_epoch=False custom_hooks.5.interval="${INTERVAL:-150}" custom_hooks.5.k=20 \
-  custom_hooks.5.train_dataloader.dataset.indices=2000 custom_hooks.5.val_dataloader.dataset.indices=1000 "$@"
+  custom_hooks.6.by_epoch=False custom_hooks.6.interval="${INTERVAL:-150}" custom_hooks.6.k=20 \
+  custom_hooks.6.train_dataloader.dataset.indices=2000 custom_hooks.6.val_dataloader.dataset.indices=1000 "$@"
