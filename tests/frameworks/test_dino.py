@@ -158,6 +158,23 @@ def test_joint_views_give_the_losses_and_gradients_of_views_one_by_one(branches)
         torch.testing.assert_close(found[1][1][key], gradient, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize('rows', [1, 3])
+def test_gradient_caching_cuts_queries_and_masks_with_the_images(rows):
+    found = []
+    for grad_cache in (None, rows):
+        model = drifted(framework(adclr(ibot), joint=True, grad_cache=grad_cache)).double()
+        whole = batch()
+        views = [view.double() for view in whole['inputs']]
+        losses = model.loss(views, queries=whole['queries'].double(), masks=whole['masks'])
+        total(losses).backward()
+        found.append((losses, {key: p.grad for key, p in model.named_parameters() if p.grad is not None}))
+    for key, value in found[0][0].items():
+        torch.testing.assert_close(found[1][0][key], value, msg=key)
+    assert found[0][1].keys() == found[1][1].keys()
+    for key, gradient in found[0][1].items():
+        torch.testing.assert_close(found[1][1][key], gradient, atol=1e-10, rtol=1e-8)
+
+
 def test_queries_go_to_both_sides_of_the_global_views_and_masks_to_the_online_side_only():
     model, data = framework(adclr(ibot)), batch()
     model.backbone.calls.clear()
