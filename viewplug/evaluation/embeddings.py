@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from viewplug.encoding import unpacked
 from viewplug.evaluation.features import pool
 from viewplug.evaluation.localization import encoder_of
-from viewplug.targets import unpacked
 
 
 @torch.no_grad()

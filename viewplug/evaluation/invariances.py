@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from viewplug.batch_views.view import build_operator
+from viewplug.encoding import unpacked
 from viewplug.evaluation.logistic import probe_accuracy
 from viewplug.necks.mlp import pooled
-from viewplug.targets import unpacked
 
 
 @dataclass(frozen=True)
