@@ -37,43 +37,22 @@ def parse_args():
 
 def probe(args) -> list[dict]:
     import torch
+    from mmengine.device import get_device
 
     from viewplug.evaluation.invariances import probe_invariances
     from viewplug.evaluation.linear import pretraining_of
+    from viewplug.evaluation.trained_model import trained_model
 
     cfg, checkpoint = pretraining_of(args.work_dir, args.checkpoint)
     torch.manual_seed(args.seed)
-    model = load(cfg, None if args.untrained else checkpoint)
+    path = None if args.untrained else checkpoint
+    model, _ = trained_model(cfg, path, needed=('backbone.', 'branches.', 'neck.'))
+    model.to(get_device())
     train_images, images = pictures(cfg, args)
     neck = neck_of(model, args.branch)
     return probe_invariances(
         model, train_images, images, neck, tuple(args.tasks), args.probe, args.seed, lambda row: print(row, flush=True)
     )
-
-
-def load(cfg, checkpoint: str | None):
-    """The model of a run's config with the weights of a checkpoint, all of which must fit."""
-    import torch
-    from mmengine.device import get_device
-    from mmengine.registry import DefaultScope
-    from mmengine.runner import CheckpointLoader
-
-    from viewplug.registry import MODELS
-
-    model_cfg = cfg.model.copy()
-    if 'data_preprocessor' in cfg:
-        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
-        model = MODELS.build(model_cfg)
-    if checkpoint is None:
-        model.init_weights()
-    else:
-        state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-        try:
-            model.load_state_dict(state.get('state_dict', state))
-        except RuntimeError as error:
-            raise ValueError(f'{checkpoint} does not fit the config: {" ".join(str(error).split())[:300]}') from error
-    return model.to(torch.device(get_device()))
 
 
 def neck_of(model, branch: str | None):
@@ -84,7 +63,7 @@ def neck_of(model, branch: str | None):
     names = list(branches.keys())
     if branch is not None and branch not in names:
         raise ValueError(f'--branch {branch}: the model has {", ".join(names)}')
-    return branches[branch or names[0]].neck
+    return model.necks[model.reads[branch or names[0]].neck]
 
 
 def pictures(cfg, args):

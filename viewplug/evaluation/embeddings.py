@@ -75,9 +75,7 @@ def _meant(word: str, sources: Sequence[str]) -> list[str]:
 
 
 def _necks(model: nn.Module, encoder: str) -> Iterator[tuple[str, nn.Module]]:
-    branches = getattr(model, 'branches', None)
-    if branches is not None:
-        for name, branch in branches.items():
-            yield name, branch.neck if encoder == 'online' else model.target.necks[name]
+    if hasattr(model, 'necks'):
+        yield from (model.necks if encoder == 'online' else model.target.necks).items()
     elif encoder == 'online' and isinstance(getattr(model, 'neck', None), nn.Module):
         yield 'neck', model.neck

@@ -5,14 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmengine import Config
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from viewplug.registry import MODELS
 from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 
 
-def trained_model(cfg: Config, path: str | Path) -> tuple[nn.Module, dict]:
+def trained_model(
+    cfg: Config, path: str | Path | None, needed: tuple[str, ...] = ('backbone.',)
+) -> tuple[nn.Module, dict]:
     """``cfg.model`` (with the top-level ``data_preprocessor``) with the weights of ``path``, and the checkpoint.
+
+    Args:
+        path: None leaves the model as its initialisers do, and the checkpoint empty.
+        needed: beginnings of the names of which the checkpoint must have all.
 
     Raises:
         ValueError: the checkpoint is another model's, or no checkpoint.
@@ -20,14 +27,18 @@ def trained_model(cfg: Config, path: str | Path) -> tuple[nn.Module, dict]:
     settings = cfg.model.copy()
     if cfg.get('data_preprocessor'):
         settings.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(settings)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
+        model = MODELS.build(settings)
+        if path is None:
+            model.init_weights()
+            return model, {}
     checkpoint = read_checkpoint(path)
     state = {key.removeprefix('module.'): value for key, value in weights_of(checkpoint).items()}
     try:
         missing = model.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
         raise ValueError(f'{path} does not fit model in the config: {" ".join(str(error).split())[:300]}') from None
-    lacking = [key for key in missing if key.startswith('backbone.')]
+    lacking = [key for key in missing if key.startswith(needed)]
     if lacking:
-        raise ValueError(f"{path} lacks {len(lacking)} of the backbone's weights ({lacking[0]}, ...): another model's?")
+        raise ValueError(f"{path} lacks {len(lacking)} of the model's weights ({lacking[0]}, ...): another model's?")
     return model, checkpoint
