@@ -34,7 +34,7 @@ VITS = {
     ),
 }
 PROTOTYPES = 256
-LOCAL_VIEWS = 4
+LOCAL_VIEWS, LOCAL_CROPS = 2, (0.2, 0.6)
 # One background and large objects: in minutes contrastive learning finds the objects only where nothing else differs.
 SCENES = dict(type='viewplug.ShapeScenes', image_size=48, object_scale=(0.35, 0.6), num_backgrounds=1)
 NUM_DRAWN = 6  # images whose heat maps and boxes are drawn at each update
@@ -44,9 +44,9 @@ LEARNING_RATE = 0.06
 # A queue of two batches: in a run this short the target moves so fast that older keys are told from new ones by age.
 QUEUE_LEN = 128
 MOMENTUM = 0.98
-ADAMW_LEARNING_RATE = 2e-3
-# Short runs of DINO need batch norm in the projection and a sharp target: without, 100 steps end in one prototype.
-TEACHER_TEMPERATURE = 0.04
+# Short runs of DINO: at the paper's temperature, and with many small local crops, the target was uniform over the
+# prototypes after 300 steps.
+ADAMW_LEARNING_RATE, DISTILL_MOMENTUM, TEACHER_TEMPERATURE = 5e-4, 0.99, 0.02
 EPOCHS = 24
 STAGE1_SHARE = 2  # the stage before has half of this
 CROPS = ('RandomResizedCrop', 'ContrastiveCrop')
@@ -76,11 +76,12 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
                 branch.head.update(_small_windows(len(branch.neck.stages)))
         branch.head.pop('feat_dim', None)  # read off the neck
         if 'teacher_temperature' in branch.head:
-            branch.head.teacher_temperature = TEACHER_TEMPERATURE
+            branch.head.update(teacher_temperature=TEACHER_TEMPERATURE, warmup_epochs=0)
         if 'queue_len' in branch.head:
             branch.head.queue_len = QUEUE_LEN * (_num_queries(cfg) if branch.get('reads') == 'query' else 1)
     if cfg.model.target.type == 'viewplug.MomentumTarget':
-        cfg.model.target.momentum = MOMENTUM
+        distils = any('teacher_temperature' in branch.head for branch in cfg.model.branches.values())
+        cfg.model.target.momentum = DISTILL_MOMENTUM if distils else MOMENTUM
         if any('queue_len' in branch.head for branch in cfg.model.branches.values()):
             cfg.model.target.update(shuffle_bn=False, eman=True)  # one process; BYOL collapses with it
     cfg.train_dataloader = _small_loader(cfg.train_dataloader)
@@ -154,6 +155,8 @@ def _small_loader(loader: dict) -> dict:
     crops = [step for views in multi_view.transforms for step in views if step.type.endswith(CROPS)]
     largest = max((crop.scale for crop in crops), default=VIEW_SIZE)
     for crop in crops:
+        if crop.scale < largest:
+            crop.crop_ratio_range = LOCAL_CROPS
         crop.scale = PATCH * math.ceil(VIEW_SIZE * crop.scale / largest / PATCH)
     if not isinstance(multi_view.num_views, int):
         multi_view.num_views = [min(number, LOCAL_VIEWS) for number in multi_view.num_views]
