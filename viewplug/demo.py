@@ -76,7 +76,9 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
                 branch.head.update(_small_windows(len(branch.neck.stages)))
         branch.head.pop('feat_dim', None)  # read off the neck
         if 'teacher_temperature' in branch.head:
-            branch.head.update(teacher_temperature=TEACHER_TEMPERATURE, warmup_epochs=0)
+            branch.head.update(
+                dict.fromkeys(('teacher_temperature', 'warmup_teacher_temperature'), TEACHER_TEMPERATURE)
+            )
         if 'queue_len' in branch.head:
             branch.head.queue_len = QUEUE_LEN * (_num_queries(cfg) if branch.get('reads') == 'query' else 1)
     if cfg.model.target.type == 'viewplug.MomentumTarget':

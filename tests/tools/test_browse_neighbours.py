@@ -101,7 +101,7 @@ def test_a_folder_of_images_is_searched_in_its_own_colours(tool, files, tmp_path
 @pytest.mark.parametrize(
     'change, sentence',
     [
-        (lambda command: [command[0], 'gone.pth'], 'no file .*gone.pth'),
+        (lambda command: [command[0], 'gone.pth'], 'no checkpoint .*gone.pth'),
         (lambda command: [*command, '--num', '0'], '--num must be at least 1'),
         (lambda command: [*command, '--embedding', 'spatial'], "no embedding 'spatial'"),
         (lambda command: [*command, '--bank', '1', '--cfg-options', 'custom_hooks=[]'], 'none to be a neighbour'),

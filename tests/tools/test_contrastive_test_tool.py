@@ -118,7 +118,7 @@ def test_own_crops_are_cut_with_the_boxes_of_the_checkpoint(tool, files, tmp_pat
     'change, sentence',
     [
         (lambda command: ['gone.py', *command[1:]], 'no config file .*gone.py'),
-        (lambda command: [command[0], 'gone.pth', *command[2:]], 'no file .*gone.pth'),
+        (lambda command: [command[0], 'gone.pth', *command[2:]], 'no checkpoint .*gone.pth'),
         (lambda command: [*command, '--embeddings', 'region'], "no embedding 'region'"),
         (lambda command: [*command, '--dims', '64'], r"64 components of '.*' were asked for, but it has \d+"),
         (lambda command: [*command, '--strengths', '-1'], 'strength must be at least 0'),

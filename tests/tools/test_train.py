@@ -15,10 +15,21 @@ from PIL import Image
 from viewplug.launch import UserError, read_config, run, train
 
 ROOT = Path(__file__).resolve().parents[2]
-OTHERS = {'_base_', 'cpc', 'pretext'}  # what is no viewplug.Siamese has tests of its own
+OTHERS = {'_base_', 'adclr', 'cpc', 'pretext', 'transfer'}  # tests/configs and tests/transfer have theirs
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('configs/**/*.py') if not OTHERS & {*path.parts})
-# As demos, ContrastiveCrop's tables differ by data set in nothing.
-DEMOS = [path for path in CONFIGS if 'contrastive_crop' not in path or 'cifar10/' in path]
+# As demos, ContrastiveCrop's tables differ by data set in nothing, SimCLR's study by batch and width in nothing.
+ALIKE = ('contrastive_crop/', 'simclr/')
+DEMOS = [path for path in CONFIGS if 'contrastive_crop/cifar10/' in path or not any(part in path for part in ALIKE)]
+DEMOS += [f'configs/simclr/{name}.py' for name in ('r50_b4096', 'head_none', 'table3_noise', 'table3_rotation')]
+VIT_DEMOS = [
+    f'configs/adclr/{name}.py'
+    for name in (
+        'adclr_vit_small_in1k',
+        'adclr_ibot_vit_small_in1k',
+        'adclr_ccrop_vit_small_in1k',
+        'adclr_moco_vit_small_in1k',
+    )
+]
 TINY = {
     'train_dataloader.batch_size': 8,
     'train_dataloader.num_workers': 0,
@@ -84,6 +95,16 @@ def test_every_config_of_the_repository_runs_as_a_demo(config, tmp_path):
     assert list((work / 'vis_views').glob('*.png'))
     scalars = [json.loads(line) for line in next(work.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     assert sum('knn/top1_k20' in line for line in scalars) == 2  # untrained and trained
+
+
+@pytest.mark.parametrize('config', VIT_DEMOS)
+def test_queries_masks_and_boxes_run_as_demos(config, tmp_path):
+    options = {key: value for key, value in TINY.items() if not key.startswith('model.')}
+    knn = {f'custom_hooks.0.{loader}.dataset.num_images': 24 for loader in ('train_dataloader', 'val_dataloader')}
+    train(arguments(config, tmp_path, demo=True, epochs=1, options={**options, **knn}))
+    lines = next((tmp_path / 'work').glob('*/vis_data/scalars.json')).read_text().splitlines()
+    last = {key: value for line in lines for key, value in json.loads(line).items()}
+    assert np.isfinite(last['query.loss']) and 'health/query/effective_rank' in last
 
 
 @pytest.mark.parametrize('config', CONFIGS)
