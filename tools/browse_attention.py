@@ -24,7 +24,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('run', help='work dir of a run, or a config')
     parser.add_argument('checkpoint', nargs='?', help="a checkpoint (default: the work dir's last)")
-    parser.add_argument('--out', type=Path, default=Path('attention.png'), help='the sheet (default: attention.png)')
+    parser.add_argument('--out', type=Path, help='the sheet (default: vis_attention/NAME.png beside the checkpoint)')
     parser.add_argument('--num', type=int, default=6, help='images, spread evenly over the data set')
     parser.add_argument('--num-queries', type=int, help="of each image, 1 to 12 (default: the config's, else 5)")
     parser.add_argument(
@@ -105,9 +105,10 @@ def browse(args: argparse.Namespace) -> None:
     if getattr(model.data_preprocessor, '_channel_conversion', False):
         pixels, queries = pixels.flip(1), queries.flip(2)
     sheet = draw_attention(pixels / 255, queries / 255, boxes, class_maps, query_maps, titles)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(args.out)
-    print(f'{args.out}: {len(cut)} images of {size} px, {crop.num} queries each, {checkpoint}')
+    out = args.out or Path(checkpoint).parent / 'vis_attention' / f'{Path(checkpoint).stem}.png'
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out)
+    print(f'{out}: {len(cut)} images of {size} px, {crop.num} queries each, {checkpoint}')
 
 
 def config_and_checkpoint(args: argparse.Namespace):
