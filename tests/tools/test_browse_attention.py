@@ -114,7 +114,7 @@ def test_a_folder_of_images_can_be_drawn_instead(tool, work_dir, tmp_path):
         (lambda folder: [folder, '--num', 0], '--num must be at least 1'),
         (lambda folder: [folder, '--num-queries', 13], '--num-queries must lie in 1 to 12, got 13'),
         (lambda folder: [folder, '--size', 30], r'30\) px are no whole number of patches'),
-        (lambda folder: [folder, '--cfg-options', 'model.backbone.depth=3'], 'lacks .* of the backbone'),
+        (lambda folder: [folder, '--cfg-options', 'model.backbone.depth=3'], 'lacks .* of the model'),
         (
             lambda folder: [folder, '--cfg-options', 'model.backbone.type=mmpretrain.ResNet'],
             'reads a viewplug.QueryViT',

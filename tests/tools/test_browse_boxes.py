@@ -100,7 +100,7 @@ def test_a_folder_of_images_can_be_drawn_instead(tool, files, tmp_path):
         (lambda command: [*command, '--threshold', '1.5'], 'threshold must lie in'),
         (lambda command: [*command, '--heatmap', 'attention'], "heatmap='attention'"),
         (lambda command: [*command, '--num', '0'], '--num'),
-        (lambda command: [*command, '--cfg-options', 'model.backbone.depth=34'], 'lacks .* of the backbone'),
+        (lambda command: [*command, '--cfg-options', 'model.backbone.depth=34'], 'lacks .* of the model'),
         (lambda command: [*command, '--cfg-options', 'model.backbone.base_channels=4'], 'does not fit model'),
     ],
 )
