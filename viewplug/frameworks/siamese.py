@@ -7,45 +7,21 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 import torch
-from mmengine.model import BaseModel, BaseModule, ModuleDict
+from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
-from viewplug.backbones.layout import backbone_layout
 from viewplug.encoding import (
     WATCHED,
     Embeddings,
-    Reads,
     Request,
     encode,
     encode_views,
     parametrized_once,
     requests_of,
 )
+from viewplug.frameworks.branch import build_branch, built, pairs_of, reads_of
 from viewplug.registry import MODELS
 from viewplug.views import ViewGeometry
-
-PAIRS = {
-    'cross': lambda online, target: online != target,
-    'same': lambda online, target: online == target,
-    'all': lambda online, target: True,
-}
-
-
-BRANCH_KEYS = ('neck', 'head', 'weight', 'pairs', 'reads', 'masked', 'online_views', 'target_views')
-
-
-class Branch(BaseModule):
-    """What is read off the network (neck) and what it is compared with (head), at which weight, for which views.
-
-    Without a ``neck`` it goes through another branch's.
-    """
-
-    def __init__(self, neck: nn.Module | None, head: nn.Module, weight: float = 1.0, pairs: str = 'cross') -> None:
-        super().__init__()
-        if neck is not None:
-            self.neck = neck
-        self.head = head
-        self.weight, self.pairs = weight, pairs
 
 
 @MODELS.register_module()
@@ -63,7 +39,7 @@ class Siamese(BaseModel):
         grad_cache: encode this many images at a time (all their views), keep no activations, and compute them again in
             backward: a batch that memory would not hold, with its exact gradient (``viewplug.ops.gradient_cache``).
             Batch norm's statistics are then those of the images encoded together. None encodes the whole batch at once.
-        data_preprocessor: default mmpretrain's SelfSupDataPreprocessor.
+        data_preprocessor: default ``viewplug.ViewsDataPreprocessor``.
 
     A branch may also say:
 
@@ -86,6 +62,7 @@ class Siamese(BaseModel):
         latest: branch -> dict(online={view: (N, D)}, target={view: (N, D)}), detached, of the last training forward. Of
             a neck that gives logits over prototypes (DINONeck) it is what the neck read: they are long.
         necks: branch -> its neck, for each branch that has one of its own.
+        takes: names of the arguments of the backbone's forward.
         reads: branch -> :class:`viewplug.encoding.Reads`.
 
     Raises:
@@ -107,22 +84,22 @@ class Siamese(BaseModel):
     ) -> None:
         data_preprocessor = data_preprocessor or {}
         if isinstance(data_preprocessor, dict):
-            data_preprocessor = {'type': 'mmpretrain.SelfSupDataPreprocessor', **data_preprocessor}
+            data_preprocessor = {'type': 'viewplug.ViewsDataPreprocessor', **data_preprocessor}
         if grad_cache is not None and grad_cache < 1:
             raise ValueError(f'model.grad_cache is a number of images to encode at a time, or None, got {grad_cache}')
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.grad_cache = grad_cache
-        self.backbone = _built(backbone)
-        self._takes = set(inspect.signature(self.backbone.forward).parameters)
+        self.backbone = built(backbone)
+        self.takes = set(inspect.signature(self.backbone.forward).parameters)
         self.online_views, self.target_views = tuple(online_views), tuple(target_views)
         self.joint_views = joint_views
-        self.reads = {name: self._reads_of(name, cfg, branches) for name, cfg in branches.items()}
+        self.reads = {name: reads_of(name, branches, self) for name in branches}
         self.branches = ModuleDict()
         # Borrowers of a neck come after its owner, so that they know how long its embedding is.
         for name, cfg in sorted(branches.items(), key=lambda item: isinstance(item[1].get('neck'), str)):
-            self.branches[name] = self._build_branch(name, dict(cfg))
-        self.pairs = {name: self._pairs_of(name, branch) for name, branch in self.branches.items()}
-        self.target = _built(target)
+            self.branches[name] = build_branch(name, cfg, self)
+        self.pairs = {name: pairs_of(name, branch, self) for name, branch in self.branches.items()}
+        self.target = built(target)
         self.target.attach(self)
         self.register_load_state_dict_post_hook(_reset_missing_target)
         self.latest: dict[str, dict] = {}
@@ -152,7 +129,7 @@ class Siamese(BaseModel):
     def requests(self, side: str, extras: dict, views: Sequence[int] | None = None) -> dict[int, Request]:
         """What ``side`` ('online' or 'target') asks of each of its views, or of ``views``."""
         views = getattr(self, f'{side}_views') if views is None else views
-        return requests_of(self.reads, side, self._takes, views, extras)
+        return requests_of(self.reads, side, self.takes, views, extras)
 
     def encode_views(self, inputs: Sequence[Tensor], requests: Mapping[int, Request]) -> Embeddings:
         """Online embeddings of the views that ``requests`` names: view -> branch -> (rows, D)."""
@@ -209,82 +186,6 @@ class Siamese(BaseModel):
         results = [head.loss(online[o], target[t], pair=(o, t), **extras) for o, t in pairs]
         return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
 
-    def _reads_of(self, name: str, cfg: dict, branches: dict[str, dict]) -> Reads:
-        """The part of a branch's config that says what it reads."""
-        neck = cfg.get('neck')
-        if isinstance(neck, str) and (neck not in branches or isinstance(branches[neck].get('neck'), str)):
-            owners = [other for other, its in branches.items() if not isinstance(its.get('neck'), str)]
-            raise ValueError(
-                f'model.branches.{name}.neck={neck!r} must name a branch that has a neck of its own, one of '
-                f'{", ".join(owners)}'
-            )
-        views = {}
-        for key in ('online_views', 'target_views'):
-            views[key] = tuple(cfg[key]) if key in cfg else None
-            if not set(views[key] or ()) <= set(getattr(self, key)):
-                raise ValueError(
-                    f"model.branches.{name}.{key}={views[key]} is no part of the model's {key}={getattr(self, key)}"
-                )
-        if cfg.get('masked') and 'masks' not in self._takes:
-            raise ValueError(
-                f'model.branches.{name}.masked=True needs a backbone whose forward takes masks (viewplug.QueryViT with '
-                f'mask_token=True), got {type(self.backbone).__name__}'
-            )
-        owner = neck if isinstance(neck, str) else name
-        return Reads(owner, cfg.get('reads', 'cls'), bool(cfg.get('masked', False)), **views)
-
-    def _build_branch(self, name: str, cfg: dict) -> Branch:
-        unknown = set(cfg) - set(BRANCH_KEYS)
-        for part in ('neck', 'head'):
-            if isinstance(cfg.get(part), dict) and 'type' not in cfg[part]:
-                raise ValueError(f"model.branches.{name}.{part} needs a type, e.g. type='viewplug.MLPNeck'")
-        if unknown or not {'neck', 'head'} <= set(cfg):
-            raise ValueError(
-                f'model.branches.{name} takes the keys neck, head, weight and pairs '
-                f'(and {", ".join(BRANCH_KEYS[4:])}), got {", ".join(sorted(cfg))}'
-            )
-        cfg = {key: value for key, value in cfg.items() if key in BRANCH_KEYS[:4]}
-        borrowed = isinstance(cfg['neck'], str)
-        neck = self.branches[cfg['neck']].neck if borrowed else _built(self._with_layout(cfg['neck']))
-        cfg['neck'] = None if borrowed else neck
-        out_channels = getattr(neck, 'out_channels', None)
-        if isinstance(cfg['head'], dict) and out_channels and 'feat_dim' in _arguments_of(cfg['head']):
-            cfg['head'] = {'feat_dim': out_channels, **cfg['head']}
-        cfg['head'] = _built(cfg['head'])
-        branch = Branch(**cfg)
-        feat_dim = getattr(branch.head, 'feat_dim', None)
-        if feat_dim and out_channels and feat_dim != out_channels:
-            raise ValueError(
-                f'model.branches.{name}.head.feat_dim={feat_dim}, but its neck ({type(neck).__name__}) gives '
-                f'embeddings of length {out_channels}; set feat_dim={out_channels}'
-            )
-        return branch
-
-    def _with_layout(self, neck: dict | nn.Module) -> dict | nn.Module:
-        """Fill in ``in_channels`` and ``in_strides`` where a neck of ours takes them and was not given them."""
-        if isinstance(neck, nn.Module):
-            return neck
-        wanted = {'in_channels', 'in_strides'} & _arguments_of(neck) - set(neck)
-        if not wanted:
-            return neck
-        layout = dict(zip(('in_channels', 'in_strides'), backbone_layout(self.backbone), strict=True))
-        return {**neck, **{key: layout[key] for key in wanted}}
-
-    def _pairs_of(self, name: str, branch: Branch) -> list[tuple[int, int]]:
-        if branch.pairs not in PAIRS:
-            raise ValueError(f'model.branches.{name}.pairs must be one of {", ".join(PAIRS)}, got {branch.pairs!r}')
-        admits = PAIRS[branch.pairs]
-        reads = self.reads[name]
-        online_views = tuple(view for view in self.online_views if reads.sees('online', view))
-        target_views = tuple(view for view in self.target_views if reads.sees('target', view))
-        pairs = [(o, t) for t in target_views for o in online_views if admits(o, t)]
-        if not pairs:
-            raise ValueError(
-                f'model.branches.{name}: no pair of views to compare with pairs={branch.pairs!r}, '
-                f'online_views={online_views}, target_views={target_views}'
-            )
-        return pairs
-
     def _check_views(self, inputs) -> None:
         needed = 1 + max(self.online_views + self.target_views)
         if isinstance(inputs, Tensor) or len(inputs) < needed:
@@ -300,19 +201,6 @@ def _watched(name: str, embeddings: dict[int, dict[str, Tensor]]) -> dict[int, T
     """A branch's embeddings, or what its neck wants to be watched in their place, without gradient."""
     found = {view: z.get(name + WATCHED, z.get(name)) for view, z in embeddings.items()}
     return {view: rows.detach() for view, rows in found.items() if rows is not None}
-
-
-def _built(module: dict | nn.Module) -> nn.Module:
-    return module if isinstance(module, nn.Module) else MODELS.build(module)
-
-
-def _arguments_of(cfg: dict) -> set[str]:
-    """Names of the arguments that the component of ``cfg`` takes, if it is one of ours."""
-    kind = cfg['type']
-    if isinstance(kind, str):
-        kind = MODELS.get(kind if '.' in kind else f'viewplug.{kind}')
-    ours = kind is not None and kind.__module__.startswith('viewplug.')
-    return set(inspect.signature(kind).parameters) if ours else set()
 
 
 def _reset_missing_target(model: Siamese, incompatible) -> None:
