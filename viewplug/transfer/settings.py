@@ -1,0 +1,94 @@
+"""Settings under which the right weights compute something else than they were trained to."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from viewplug.transfer.matching import Match
+from viewplug.transfer.recorded import recorded_normalisation
+
+if TYPE_CHECKING:
+    from viewplug.transfer.check import Report
+
+
+def compare_settings(
+    model: nn.Module, module: nn.Module, found: Match, config: dict, path: str, report: Report
+) -> None:
+    """Add to ``report`` what loads without a complaint and computes something else."""
+    pretraining = (config.get('model') or {}).get('backbone') or {}
+    caffe = _stride_in_1x1(module)
+    named = 'caffe' if 'caffe' in os.path.basename(path) else 'pytorch'  # as OpenMMLab names its files
+    recorded = pretraining.get('style', named)
+    if caffe is not None and found.layout == 'torchvision' and caffe != (recorded == 'caffe'):
+        here, there = ('caffe', 'pytorch') if caffe else ('pytorch', 'caffe')
+        report.errors.append(
+            f"style='{here}' puts the stride of a bottleneck on another convolution than the pre-trained network: all "
+            f"weights load and the features are wrong. Set style='{there}' (model.{found.module}.style)"
+        )
+    if found.module == 'backbone':
+        report.warnings += _other_normalisation(model, recorded_normalisation(config))
+    report.notes += _norm_notes(module)
+
+
+def _stride_in_1x1(module: nn.Module) -> bool | None:
+    """Whether bottlenecks stride on their first 1x1 convolution; None where none of them strides."""
+    for block in module.modules():
+        first, second = getattr(block, 'conv1', None), getattr(block, 'conv2', None)
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d) and hasattr(block, 'conv3'):
+            strides = first.stride[0], second.stride[0]
+            if max(strides) > 1 and first.kernel_size == (1, 1):
+                return strides[0] > 1
+    return None
+
+
+def _other_normalisation(model: nn.Module, recorded: dict) -> list[str]:
+    """Mean, std and channel order against those of pre-training."""
+    mine = getattr(model, 'data_preprocessor', None)
+    warnings = []
+    for key in ('mean', 'std'):
+        value = getattr(mine, key, None)
+        if isinstance(value, torch.Tensor) and recorded.get(key):
+            value, wanted = value.flatten().cpu(), torch.tensor(recorded[key], dtype=torch.float32).flatten()
+            if value.shape != wanted.shape or not torch.allclose(value, wanted, atol=0.05):
+                warnings.append(
+                    f'data_preprocessor.{key}={[round(v, 3) for v in value.tolist()]}, but pre-training had '
+                    f'{[round(v, 3) for v in wanted.tolist()]}'
+                )
+    names = ('_channel_conversion', 'channel_conversion', 'to_rgb')  # mmengine's and mmdet's, mmseg's, mmpretrain's
+    swaps = [getattr(mine, name) for name in names if hasattr(mine, name)]
+    if swaps and recorded.get('to_rgb') and not any(swaps):
+        warnings.append(
+            'the data preprocessor leaves images as they are loaded, BGR with mmcv, but pre-training saw RGB: set '
+            'bgr_to_rgb=True (to_rgb=True in mmpretrain)'
+        )
+    return warnings
+
+
+def _norm_notes(module: nn.Module) -> list[str]:
+    """Batch norm whose statistics and weights do not go together, as they will be in training."""
+    modes = {part: part.training for part in module.modules()}
+    module.train()
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    frozen = [part for part in norms if not part.training]
+    moving = [part for part in norms if part.training]
+    weights_frozen = {part for part in norms if not any(p.requires_grad for p in part.parameters())}
+    layers_train = any(p.requires_grad for p in module.parameters())
+    for part, mode in modes.items():
+        part.training = mode
+    notes = []
+    if norms and len(frozen) == len(norms) and layers_train:
+        notes.append(
+            'norm_eval=True: the layers train but batch norm keeps the statistics of pre-training; the transfer '
+            'protocols of self-supervised papers train it (norm_eval=False, SyncBN)'
+        )
+    if any(part in weights_frozen for part in moving):
+        notes.append(
+            'frozen layers whose batch norm statistics still move: frozen_stages with norm_eval=False, or '
+            'norm_cfg.requires_grad=False; what is frozen then drifts'
+        )
+    return notes
