@@ -153,4 +153,4 @@ def test_probes_of_h_and_g_are_printed_and_written(work_dir, monkeypatch, capsys
     del state['state_dict']['backbone.conv1.weight']
     torch.save(state, work_dir / 'epoch_3.pth')
     assert call('probe_invariances', monkeypatch, *arguments) == 2
-    assert 'does not fit the config' in capsys.readouterr().err
+    assert "lacks 1 of the model's weights" in capsys.readouterr().err
