@@ -14,7 +14,6 @@ again to go on. Several at once share the cells by --share 1/2, --share 2/2.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
+from benchmarks.run_store import RunStore, share_of
 from benchmarks.small_simclr import CROP, ROOT, WHOLE, Images, build, linear_top1, train
 from viewplug.batch_views.view import View
 
@@ -133,27 +133,9 @@ def plot(rows: list[dict], setting: dict, path: Path) -> None:
     figure.savefig(path)
 
 
-def read(store: Path) -> tuple[dict, list[dict]]:
-    """The setting, which is the first line, and the finished cells in the order of the matrix."""
-    lines = [json.loads(line) for line in store.read_text().splitlines()] if store.exists() else [{}]
-    order = {cell: place for place, cell in enumerate(cells(ordered=True))}
-    return lines[0], sorted(lines[1:], key=lambda row: (row['seed'], order[row['first'], row['second']]))
-
-
-def append(store: Path, line: dict) -> None:
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with store.open('a') as file:
-        file.write(json.dumps(line) + '\n')
-
-
-def report(out: Path, store: Path) -> str:
-    """Write table, picture and JSON of all that the store has."""
-    setting, rows = read(store)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
-    out.with_suffix('.md').write_text(table(rows, setting) + '\n')
-    plot(rows, setting, out.with_suffix('.png'))
-    return table(rows, setting)
+def order(row: dict) -> tuple:
+    """Of the matrix, seed by seed."""
+    return row['seed'], cells(ordered=True).index((row['first'], row['second']))
 
 
 def main() -> int:
@@ -171,32 +153,29 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     begin = time.time()
-    part, parts = map(int, args.share.split('/'))
-    setting, rows = read(args.store)
     splits = dict(train='train', bank='train', val='val')
     data = {name: Images.scenes(splits[name], number) for name, number in zip(splits, args.images, strict=True)}
-    wanted = dict(images=list(args.images), batch_size=64)
-    if not setting:
+
+    def further() -> dict:
         steps = args.steps or measured_steps(data['train'], args.budget)
-        untrained = linear_top1(build(seed=args.seeds[0]), data['bank'], data['val'])
-        setting = dict(wanted, steps=steps, untrained=untrained)
-        append(args.store, setting)
-    elif any(setting[key] != value for key, value in wanted.items()) or args.steps not in (None, setting['steps']):
-        print(f'error: {args.store} holds runs of {setting}: go on with that, or name another --store', file=sys.stderr)
+        return dict(steps=steps, untrained=linear_top1(build(seed=args.seeds[0]), data['bank'], data['val']))
+
+    store = RunStore(args.store)
+    wanted = dict(images=list(args.images), batch_size=64) | (dict(steps=args.steps) if args.steps else {})
+    setting = store.begin(wanted, further)
+    if setting is None:
         return 2
-    done = {(row['first'], row['second'], row['seed']) for row in rows}
-    todo = [(seed, *cell) for seed in args.seeds for cell in cells(args.ordered)][part - 1 :: parts]
-    for seed, first, second in todo:
+    done = {(row['first'], row['second'], row['seed']) for row in store.rows}
+    for seed, first, second in share_of([(s, *cell) for s in args.seeds for cell in cells(args.ordered)], args.share):
         if (first, second, seed) in done:
             continue
         if time.time() - begin > 60 * args.minutes:
             print('Out of time; call again to go on.')
             break
-        row = run_cell(first, second, setting['steps'], 2 * args.budget, seed, data)
-        append(args.store, row)
-        report(args.out, args.store)
-        print(row, flush=True)
-    print(report(args.out, args.store))
+        store.append(run_cell(first, second, setting['steps'], 2 * args.budget, seed, data))
+        store.report(args.out, table, plot, order)
+        print(store.rows[-1], flush=True)
+    print(store.report(args.out, table, plot, order))
     return 0
 
 

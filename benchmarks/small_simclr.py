@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MEAN, STD = 120.0, 60.0
 CROP = dict(type='RandomResizedCrop', scale=VIEW_SIZE, crop_ratio_range=(0.2, 1.0), backend='pillow')
 WHOLE = dict(type='Resize', scale=VIEW_SIZE, backend='pillow')
+COMMON = View([CROP])
 HIDDEN, EMBEDDING = 64, 64
 # A stem of stride 4: a step costs an eighth of the demo's network, and a matrix of runs fits into an hour.
 BACKBONE = dict(
@@ -88,27 +89,29 @@ def train(
     lr: float = 0.06,
     most_seconds: float = float('inf'),
     seed: int = 0,
+    common: View | None = COMMON,
 ) -> Run:
     """SGD with a cosine from ``lr`` to 0 over ``steps``.
 
     Args:
-        branches: for each of the two views what is applied, one after the other, to the images' common crop.
+        branches: for each of the two views what is applied, one after the other, behind ``common``.
         most_seconds: stop before ``steps`` when this is over.
+        common: the same of both views; None leaves the whole images.
     """
     begin = time.time()
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    common, losses = View([CROP]), []
+    losses = []
     model.train()
     for _ in range(steps):
         if time.time() - begin > most_seconds:
             break
         chosen = torch.randint(len(images), (batch_size,), generator=generator)
-        crop = common(images[chosen], generator=generator)[0]
+        base = common(images[chosen], generator=generator)[0] if common else images[chosen]
         views = []
         for operators in branches:
-            view = crop.clone()
+            view = base.clone()
             for operator in operators:
                 view = operator(view, generator=generator)[0]
             views.append(normalised(view))
@@ -136,4 +139,4 @@ def representations(model: Siamese, pixels: Tensor) -> Tensor:
 
 
 def normalised(view: Tensor) -> Tensor:
-    return view.flip(1).sub_(MEAN).div_(STD)
+    return view.flip(1).float().sub_(MEAN).div_(STD)

@@ -3,13 +3,15 @@
 viewplug's model is that of its config (configs/_base_; ResNet-18 in place of 50 at 224 px but for MoCo), mmpretrain's
 its own algorithm class, with the same backbone, neck, queue, starting weights and optimiser: both have the same loss.
 MoCo has a full queue and a target with batch statistics, as mmpretrain's, and not start='empty' and eman=True as
-viewplug's config for 32 px. Peak memory: of model, optimiser and two steps, in a process of its own.
+viewplug's config for 32 px. DINO, which mmpretrain has not, is dino_step.py's. Peak memory: of model, optimiser and
+two steps, in a process of its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from . import dino_step
 from .contest import Contest, Contestant, Setting
 from .step_models import Step, stock_model, viewplug_model
 
@@ -48,7 +50,7 @@ WORKS = (
 
 
 def contests(setting: Setting) -> list[Contest]:
-    return [_contest(work, setting) for work in WORKS]
+    return [*(_contest(work, setting) for work in WORKS), dino_step.contest(setting)]
 
 
 def _contest(work: Work, setting: Setting) -> Contest:

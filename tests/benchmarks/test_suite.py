@@ -130,7 +130,24 @@ def test_dinos_loss_through_the_projections_and_its_gradients_are_lightlys():
     assert len(set(seen)) == 4  # the centre moves
 
 
-@pytest.mark.parametrize('contest', contests_of('steps', QUICK), ids=lambda contest: contest.key)
+STEPS = {contest.key: contest for contest in contests_of('steps', QUICK)}
+
+
+def test_steps_of_dino_made_of_lightlys_parts_are_ours():
+    needs('lightly')
+    steps = [one.build() for one in STEPS['dino_224'].contestants]
+    for step in steps:
+        step.model.double()
+        step.views = [view.double() for view in step.views]
+    losses = [[step().item() for _ in range(4)] for step in steps]
+    assert len(losses) == 3 and len(set(losses[0])) == 4
+    for theirs in losses[1:]:
+        assert losses[0] == pytest.approx(theirs, abs=1e-6)
+    sizes = [sorted(p.numel() for group in step.optimizer.param_groups for p in group['params']) for step in steps]
+    assert sizes[0] == sizes[1] == sizes[2]
+
+
+@pytest.mark.parametrize('contest', [STEPS[key] for key in STEPS if key != 'dino_224'], ids=lambda contest: contest.key)
 def test_steps_of_mmpretrain_are_ours(contest):
     steps = [one.build() for one in contest.contestants]
     for step in steps:

@@ -1,0 +1,73 @@
+"""Finished runs of a matrix, a line each, so that a stopped script goes on and several share the work."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+class RunStore:
+    """A JSON Lines file: first the setting that all runs share, then the runs.
+
+    Args:
+        path: of the file, which need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def setting(self) -> dict:
+        """Empty where nothing is stored."""
+        return self._lines()[0]
+
+    @property
+    def rows(self) -> list[dict]:
+        return self._lines()[1:]
+
+    def append(self, line: dict) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open('a') as file:
+            file.write(json.dumps(line) + '\n')
+
+    def begin(self, wanted: dict, further: Callable[[], dict]) -> dict | None:
+        """The setting: that of the file, or of a new one ``wanted`` and what ``further`` finds out.
+
+        Returns None, and says why, where the file holds runs of another.
+        """
+        setting = self.setting
+        if not setting:
+            self.append(wanted | further())
+            return self.setting
+        if any(setting.get(key) != value for key, value in wanted.items()):
+            print(
+                f'error: {self.path} holds runs of {setting}: go on with that, or name another --store', file=sys.stderr
+            )
+            return None
+        return setting
+
+    def report(self, out: Path, table: Callable, plot: Callable, order: Callable[[dict], tuple]) -> str:
+        """Write ``table(rows, setting)``, the picture of ``plot(rows, setting, path)`` and JSON of all that is stored.
+
+        Args:
+            order: key by which the rows are sorted.
+        """
+        setting, rows = self.setting, sorted(self.rows, key=order)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
+        text = table(rows, setting)
+        out.with_suffix('.md').write_text(text + '\n')
+        plot(rows, setting, out.with_suffix('.png'))
+        return text
+
+    def _lines(self) -> list[dict]:
+        text = self.path.read_text() if self.path.exists() else ''
+        return [json.loads(line) for line in text.splitlines()] or [{}]
+
+
+def share_of(work: list, share: str) -> list:
+    """``'K/N'``: every N-th piece of the work, from the K-th on."""
+    part, parts = map(int, share.split('/'))
+    return work[part - 1 :: parts]
