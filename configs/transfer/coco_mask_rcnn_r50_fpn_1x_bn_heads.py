@@ -1,7 +1,2 @@
-_base_ = [
-    '_base_/mask_rcnn_r50_fpn_bn_heads.py',
-    '_base_/coco.py',
-    '_base_/schedule_1x.py',
-    '_base_/runtime_mmdet.py',
-    '_base_/hooks.py',
-]
+_base_ = ['coco_mask_rcnn_r50_fpn_1x.py', '_base_/bn_heads.py']
+model = dict(roi_head=_base_.bn_heads)

@@ -13,8 +13,8 @@ from viewplug.registry import MODELS
 class Res5WithNorm(BaseModule):
     """The last stage of a ResNet, run on RoI features, with one more norm layer behind it.
 
-    MoCo (arXiv:1911.05722), appendix: "The box prediction head consists of the res5 stage followed by a BN layer";
-    ReSim, appendix A.1. Goes where mmdet's ``ResLayer`` goes, ``roi_head.shared_head``, with its parameter names
+    ReSim (arXiv:2103.12902), appendix A: "the box prediction head uses the C5 stage with a batch norm layer following
+    its output", as MoCo's detectors have it. Goes where mmdet's ``ResLayer`` goes, ``roi_head.shared_head``, with its parameter names
     (``layer4.``), so that a pre-training checkpoint fills it through ``prefix='backbone.'``; the added ``norm`` is new.
 
     Args:

@@ -1,6 +1,6 @@
 # Mask R-CNN R50-FPN, MoCo's form: every BN trained and synchronised, and BN in the FPN, which starts anew.
 # MoCo's authors leave the heads as detectron2 has them (github.com/facebookresearch/moco/issues/34), and so does
-# ReSim's config; mask_rcnn_r50_fpn_bn_heads.py is the form with BN in the heads too.
+# ReSim's config; _base_/bn_heads.py makes the form with BN in the heads too.
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(

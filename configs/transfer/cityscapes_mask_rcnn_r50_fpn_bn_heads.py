@@ -1,0 +1,2 @@
+_base_ = ['cityscapes_mask_rcnn_r50_fpn.py', '_base_/bn_heads.py']
+model = dict(roi_head=_base_.bn_heads)

@@ -1,0 +1,2 @@
+_base_ = ['lvis_v05_mask_rcnn_r50_fpn_2x.py', '_base_/bn_heads.py']
+model = dict(roi_head=_base_.bn_heads)
