@@ -73,6 +73,10 @@ class Request:
         return Request(self.branches, extras, None if self.chosen is None else next(tensors))
 
 
+Group = tuple[Tensor, Request]
+"""Images (N, 3, H, W) that go through the network together, and what is asked of them."""
+
+
 def requests_of(
     reads: Mapping[str, Reads], side: str, takes: set[str], views: Sequence[int], extras: Mapping[str, object]
 ) -> dict[int, Request]:
@@ -109,22 +113,41 @@ def requests_of(
 
 
 def encode(
-    backbone: nn.Module, necks: Mapping[str, nn.Module], reads: Mapping[str, Reads], images: Tensor, request: Request
-) -> dict[str, Tensor]:
-    """One forward of the backbone, then the necks of the branches asked for: (N, 3, H, W) -> branch -> (rows, D)."""
-    features = backbone(images, **request.extras)
-    found = {}
-    for name in request.branches:
-        read = reads[name]
-        part, neck = _entry(features, name, read, request.chosen), necks[read.neck]
-        found[name] = unpacked(neck(part))
-        if hasattr(neck, 'watched'):
-            found[name + WATCHED] = neck.watched(part)
+    backbone: nn.Module, necks: Mapping[str, nn.Module], reads: Mapping[str, Reads], groups: Sequence[Group]
+) -> list[dict[str, Tensor]]:
+    """A forward of the backbone for each group (images (N, 3, H, W), what is asked of them), then the necks.
+
+    A neck whose ``rows_apart`` is true treats each row by itself, and gets the rows of all groups and branches at once:
+    its weights are read, and their gradient is made, once a step (as in DINO's code). Others are called for each.
+
+    Returns:
+        For each group branch -> (rows, D).
+    """
+    parts, places = [], {}
+    for index, (images, request) in enumerate(groups):
+        features = backbone(images, **request.extras)
+        parts.append({name: _entry(features, name, reads[name], request.chosen) for name in request.branches})
+        for name, part in parts[-1].items():
+            owner = reads[name].neck
+            vectors = isinstance(part, Tensor) and part.dim() == 2
+            apart = vectors and getattr(necks[owner], 'rows_apart', False)
+            places.setdefault((owner, None if apart else (index, name)), []).append((index, name))
+    found: list[dict[str, Tensor]] = [{} for _ in groups]
+    for (owner, _), members in places.items():
+        neck, inputs = necks[owner], [parts[index][name] for index, name in members]
+        if len(inputs) == 1:
+            outputs = [unpacked(neck(inputs[0]))]
+        else:
+            outputs = unpacked(neck(torch.cat(inputs))).split([len(rows) for rows in inputs])
+        for (index, name), part, output in zip(members, inputs, outputs, strict=True):
+            found[index][name] = output
+            if hasattr(neck, 'watched'):
+                found[index][name + WATCHED] = neck.watched(part)
     return found
 
 
 def encode_views(
-    encode_images: Callable[[Tensor, Request], dict[str, Tensor]],
+    encode_groups: Callable[[Sequence[Group]], Sequence[dict[str, Tensor]]],
     reads: Mapping[str, Reads],
     inputs: Sequence[Tensor],
     requests: Mapping[int, Request],
@@ -132,28 +155,36 @@ def encode_views(
     rows: int | None = None,
     network: nn.Module | None = None,
 ) -> Embeddings:
-    """``encode_images`` of each view, or, if ``joint``, of neighbouring ones of one size and kind in one call.
+    """``encode_groups`` of all views, each a group, or, if ``joint``, neighbouring ones of one size and kind together.
 
     Args:
         rows: encode this many images at a time, with all their views, and keep no activations of ``network``
             (``viewplug.ops.gradient_cache``). None, or as many as there are: all at once.
     """
     if rows is not None and any(len(inputs[view]) > rows for view in requests):
-        return _encode_in_parts(encode_images, reads, inputs, requests, joint, rows, network)
+        return _encode_in_parts(encode_groups, reads, inputs, requests, joint, rows, network)
+    members = [
+        list(group)
+        for _, group in groupby(requests, key=lambda view: (inputs[view].shape, requests[view].kind) if joint else view)
+    ]
+    groups = [
+        (torch.cat([inputs[view] for view in views]), _joined([requests[view] for view in views]))
+        if len(views) > 1
+        else (inputs[views[0]], requests[views[0]])
+        for views in members
+    ]
     encoded: Embeddings = {}
-    for _, group in groupby(requests, key=lambda view: (inputs[view].shape, requests[view].kind) if joint else view):
-        members = list(group)
-        asked = [requests[view] for view in members]
-        if len(members) == 1:
-            encoded[members[0]] = encode_images(inputs[members[0]], asked[0])
+    for views, found in zip(members, encode_groups(groups), strict=True):
+        if len(views) == 1:
+            encoded[views[0]] = found
             continue
-        together = encode_images(torch.cat([inputs[view] for view in members]), _joined(asked))
-        apart = {name: _split(rows, reads[name.removesuffix(WATCHED)], asked) for name, rows in together.items()}
-        encoded.update({view: {name: z[i] for name, z in apart.items()} for i, view in enumerate(members)})
+        asked = [requests[view] for view in views]
+        apart = {name: _split(z, reads[name.removesuffix(WATCHED)], asked) for name, z in found.items()}
+        encoded.update({view: {name: z[i] for name, z in apart.items()} for i, view in enumerate(views)})
     return encoded
 
 
-def _encode_in_parts(encode_images, reads, inputs, requests, joint, rows, network) -> Embeddings:
+def _encode_in_parts(encode_groups, reads, inputs, requests, joint, rows, network) -> Embeddings:
     """Tensors of all views are cut alike; each part is put together again as views and what is asked of them."""
     flat = [tensor for view, asked in requests.items() for tensor in (inputs[view], *asked.tensors())]
 
@@ -162,7 +193,7 @@ def _encode_in_parts(encode_images, reads, inputs, requests, joint, rows, networ
         for view, asked in requests.items():
             images[view] = next(tensors)
             requested[view] = asked.with_tensors(tensors)
-        return encode_views(encode_images, reads, images, requested, joint)
+        return encode_views(encode_groups, reads, images, requested, joint)
 
     return in_parts(encoded, flat, rows, network)
 

@@ -14,7 +14,7 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from viewplug.encoding import Embeddings, Request, encode, encode_views, parametrized_once
+from viewplug.encoding import Embeddings, Group, encode, encode_views, parametrized_once
 from viewplug.ops.gather import exchange_rows
 from viewplug.registry import MODELS
 
@@ -185,16 +185,26 @@ class MomentumTarget(SharedTarget):
             self._warn_of_one_process()
         requests = model.requests('target', extras or {}, views)
 
-        def in_parts(images: Tensor, request: Request) -> dict[str, Tensor]:
-            whole = lambda *asked: encode(self.backbone, self.necks, model.reads, *asked)  # noqa: E731
-            return encode_views(whole, model.reads, [images], {0: request}, False, model.grad_cache, self)[0]
+        def whole(groups: Sequence[Group]) -> list[dict[str, Tensor]]:
+            return encode(self.backbone, self.necks, model.reads, groups)
 
-        def encoded(images: Tensor, request: Request) -> dict[str, Tensor]:
+        def in_parts(groups: Sequence[Group]) -> list[dict[str, Tensor]]:
+            rows = model.grad_cache
+            if rows is None:
+                return whole(groups)
+            return [
+                encode_views(whole, model.reads, [images], {0: asked}, False, rows, self)[0] for images, asked in groups
+            ]
+
+        def encoded(groups: Sequence[Group]) -> list[dict[str, Tensor]]:
             if not shuffle:
-                return in_parts(images, request)
-            images, order = _shuffled(images)
-            found = in_parts(images, request)
-            return {name: _unshuffled(embedding, order) for name, embedding in found.items()}
+                return in_parts(groups)
+            shuffled = [_shuffled(images) for images, _ in groups]
+            found = in_parts([(images, asked) for (images, _), (_, asked) in zip(shuffled, groups, strict=True)])
+            return [
+                {name: _unshuffled(embedding, order) for name, embedding in embeddings.items()}
+                for embeddings, (_, order) in zip(found, shuffled, strict=True)
+            ]
 
         with parametrized_once(self.necks):
             return encode_views(encoded, model.reads, inputs, requests, self.joint_views)

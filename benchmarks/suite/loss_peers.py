@@ -147,8 +147,8 @@ def dino(dim: int, prototypes: int, device: str) -> Makers:
         head = DistillHead(feat_dim=prototypes, warmup_epochs=0).to(device)
 
         def loss(online: Tensor, target: Tensor) -> Tensor:
-            with parametrize.cached():  # as Siamese
-                views = _in_views(online, lambda rows: online_neck(rows)[0])
+            with parametrize.cached():  # as Siamese, which gives all rows to the neck at once
+                views = online_neck(online)[0].chunk(VIEWS)
             with torch.no_grad():
                 targets = target_neck(target)[0].chunk(GLOBALS)
             found = head.loss_of_pairs(dict(enumerate(views)), dict(enumerate(targets)), PAIRS)['loss']
@@ -178,7 +178,8 @@ def dino(dim: int, prototypes: int, device: str) -> Makers:
 
 
 def _in_views(online: Tensor, project: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """Logits view by view, projected by resolution: the global views together, and the local ones."""
+    """Logits view by view, projected by resolution: the global views together, and the local ones, which have been
+    through the backbone apart."""
     counts, rows = (GLOBALS, VIEWS - GLOBALS), len(online) // VIEWS
     parts = online.split([count * rows for count in counts])
     return [view for part, count in zip(parts, counts, strict=True) for view in project(part).chunk(count)]

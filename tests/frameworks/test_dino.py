@@ -193,7 +193,30 @@ def test_only_masked_patches_go_through_the_neck():
     model.branches['patch'].neck.register_forward_hook(lambda _, args, __: rows.append(len(args[0])))
     model.target.necks['patch'].register_forward_hook(lambda _, args, __: rows.append(len(args[0])))
     model.loss(**data)
-    assert rows == [int(data['masks'][:, v].sum()) for v in GLOBALS] * 2 and 0 < rows[0] < 16
+    masked = int(data['masks'].sum())
+    assert rows == [masked, masked] and 0 < masked < 32
+
+
+@pytest.mark.parametrize('joint', [False, True])
+def test_rows_of_all_views_and_branches_go_through_a_neck_at_once_unless_they_change_each_other(joint):
+    calls = []
+
+    def counted(model):
+        for side, neck in (('online', model.branches['cls'].neck), ('target', model.target.necks['cls'])):
+            neck.register_forward_hook(lambda _, args, __, side=side: calls.append((side, len(args[0]))))
+        return model
+
+    data = batch()
+    masked = int(data['masks'].sum())
+    counted(framework(adclr(ibot), joint)).loss(**data)
+    # Four images: class tokens of four views, three queries in both global ones, masked patches.
+    assert sorted(calls) == [('online', 16 + 24 + masked), ('target', 8 + 24 + masked)]
+    calls.clear()
+    branches = dino()
+    branches['cls']['neck']['norm_cfg'] = dict(type='BN')
+    counted(framework(branches, joint)).loss(**data)
+    apart = [('online', 8)] * 2 + [('target', 8)] if joint else [('online', 4)] * 4 + [('target', 4)] * 2
+    assert sorted(calls) == apart
 
 
 def test_the_prototypes_weight_norm_is_computed_once_a_step_on_each_side():

@@ -216,8 +216,13 @@ def test_several_data_sets_are_refused(tmp_path):
 
 def test_a_model_that_shuffles_its_views_is_refused(tmp_path):
     net = MODELS.build(model())
-    encode = net.encode_request
-    net.encode_request = lambda images, asked: {k: rows.flip(0) for k, rows in encode(images.flip(0), asked).items()}
+    encode = net.encode_groups
+
+    def turned(groups):
+        found = encode([(images.flip(0), asked) for images, asked in groups])
+        return [{name: rows.flip(0) for name, rows in embeddings.items()} for embeddings in found]
+
+    net.encode_groups = turned
     with pytest.raises(ValueError, match='online backbone took in no view of the batch'):
         run(tmp_path, [dict(VIEWS, start=0)], net=net)
 

@@ -54,6 +54,17 @@ def test_batch_norm_stands_behind_each_hidden_layer():
     assert kinds == ['Linear', 'BatchNorm1d', 'GELU', 'Linear', 'BatchNorm1d', 'GELU', 'Linear']
 
 
+@pytest.mark.parametrize(('norm', 'apart'), [(None, True), ('BN', False), ('SyncBN', False), ('LN', True)])
+def test_rows_are_apart_without_batch_statistics(norm, apart):
+    neck = DINONeck(4, 6, 8, 5, norm_cfg=norm and dict(type=norm))
+    assert neck.rows_apart is apart
+    if norm != 'SyncBN':
+        rows = torch.randn(6, 4)
+        together = neck(rows)[0]
+        separate = torch.cat([neck(part)[0] for part in rows.split(3)])
+        assert torch.allclose(together, separate, atol=1e-6) is apart
+
+
 def test_a_copy_gives_the_same_and_learns_apart():
     neck, x = small(), torch.randn(4, 12)
     twin = copy.deepcopy(neck)

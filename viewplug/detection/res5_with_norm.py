@@ -14,8 +14,9 @@ class Res5WithNorm(BaseModule):
     """The last stage of a ResNet, run on RoI features, with one more norm layer behind it.
 
     ReSim (arXiv:2103.12902), appendix A: "the box prediction head uses the C5 stage with a batch norm layer following
-    its output", as MoCo's detectors have it. Goes where mmdet's ``ResLayer`` goes, ``roi_head.shared_head``, with its parameter names
-    (``layer4.``), so that a pre-training checkpoint fills it through ``prefix='backbone.'``; the added ``norm`` is new.
+    its output", as MoCo's detectors have it. Goes where mmdet's ``ResLayer`` goes, ``roi_head.shared_head``, with its
+    parameter names (``layer4.``), so that a pre-training checkpoint fills it through ``prefix='backbone.'``; the added
+    ``norm`` is new.
 
     Args:
         depth: of the ResNet, 50 in the papers.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from viewplug.encoding import (
     WATCHED,
     Embeddings,
+    Group,
     Request,
     encode,
     encode_views,
@@ -120,11 +121,11 @@ class Siamese(BaseModel):
     def encode(self, images: Tensor) -> dict[str, Tensor]:
         """Online embeddings of one view: (N, 3, H, W) -> branch -> (N, D), of branches that need images only."""
         plain = (name for name, read in self.reads.items() if read.entry != 'query' and not read.masked)
-        return self.encode_request(images, Request(tuple(plain)))
+        return self.encode_groups([(images, Request(tuple(plain)))])[0]
 
-    def encode_request(self, images: Tensor, request: Request) -> dict[str, Tensor]:
-        """Online embeddings of one view, as ``request`` says."""
-        return encode(self.backbone, self.necks, self.reads, images, request)
+    def encode_groups(self, groups: Sequence[Group]) -> list[dict[str, Tensor]]:
+        """Online embeddings of each group of images, as its request says."""
+        return encode(self.backbone, self.necks, self.reads, groups)
 
     def requests(self, side: str, extras: dict, views: Sequence[int] | None = None) -> dict[int, Request]:
         """What ``side`` ('online' or 'target') asks of each of its views, or of ``views``."""
@@ -134,7 +135,7 @@ class Siamese(BaseModel):
     def encode_views(self, inputs: Sequence[Tensor], requests: Mapping[int, Request]) -> Embeddings:
         """Online embeddings of the views that ``requests`` names: view -> branch -> (rows, D)."""
         joint, rows = self.joint_views, self.grad_cache
-        return encode_views(self.encode_request, self.reads, inputs, requests, joint, rows, self)
+        return encode_views(self.encode_groups, self.reads, inputs, requests, joint, rows, self)
 
     def forward(self, inputs, data_samples=None, mode: str = 'tensor', **extras):
         """``mode='tensor'``: the backbone's features of ``inputs``; ``mode='loss'``: see :meth:`loss`."""

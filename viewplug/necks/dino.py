@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrizations
 
 from viewplug.backbones.pooling import Features, pooled
@@ -34,6 +35,7 @@ class DINONeck(BaseModule):
 
     Attributes:
         out_channels: K.
+        rows_apart: each row's logits are a function of that row alone, which batch norm would change.
 
     Raises:
         ValueError: ``num_layers`` below 1.
@@ -68,6 +70,7 @@ class DINONeck(BaseModule):
         nn.init.ones_(gain)
         gain.requires_grad_(not norm_last_layer)
         self.out_channels = out_channels
+        self.rows_apart = not any(isinstance(layer, _NormBase) for layer in self.mlp)
 
     def forward(self, features: Features) -> tuple[Tensor]:
         """
