@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from viewplug.visualization.report import album, chart_groups, differences, embedded, names_apart, render, summary
+from viewplug.visualization.report import album, embedded, names_apart, render
+from viewplug.visualization.report_charts import chart_groups
+from viewplug.visualization.report_differences import differences
+from viewplug.visualization.report_tables import summary
 from viewplug.visualization.run_files import Run
 
 HOOKS = [dict(type='viewplug.KNNHook', by_epoch=False), dict(type='viewplug.LocalizationHook', start=1)]

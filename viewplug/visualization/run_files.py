@@ -60,6 +60,12 @@ class Run:
         return self.record.get('images_per_step', guessed)
 
     @property
+    def speeds(self) -> list[tuple[float, float]]:
+        """(step, images a second), where the log says how long steps took."""
+        images, times = self.images_per_step, self.curves.get('time', ())
+        return [(step, images / seconds) for step, seconds in times if seconds > 0] if images else []
+
+    @property
     def status(self) -> str:
         """'finished', or how far it came."""
         done = self.last.get('epoch', 0), self.last.get('step', 0)
