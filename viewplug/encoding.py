@@ -52,11 +52,13 @@ class Request:
         branches: their names.
         extras: arguments of the backbone beside the images, rows by image.
         chosen: (N, L) bool, the patches that masked branches read.
+        views: how many views it is about, N / views images each.
     """
 
     branches: tuple[str, ...]
     extras: dict[str, Tensor] = field(default_factory=dict)
     chosen: Tensor | None = None
+    views: int = 1
 
     @property
     def kind(self) -> tuple:
@@ -114,14 +116,14 @@ def requests_of(
 
 def encode(
     backbone: nn.Module, necks: Mapping[str, nn.Module], reads: Mapping[str, Reads], groups: Sequence[Group]
-) -> list[dict[str, Tensor]]:
+) -> list[list[dict[str, Tensor]]]:
     """A forward of the backbone for each group (images (N, 3, H, W), what is asked of them), then the necks.
 
     A neck whose ``rows_apart`` is true treats each row by itself, and gets the rows of all groups and branches at once:
     its weights are read, and their gradient is made, once a step (as in DINO's code). Others are called for each.
 
     Returns:
-        For each group branch -> (rows, D).
+        For each group, for each of its views: branch -> (rows, D).
     """
     parts, places = [], {}
     for index, (images, request) in enumerate(groups):
@@ -132,22 +134,27 @@ def encode(
             vectors = isinstance(part, Tensor) and part.dim() == 2
             apart = vectors and getattr(necks[owner], 'rows_apart', False)
             places.setdefault((owner, None if apart else (index, name)), []).append((index, name))
-    found: list[dict[str, Tensor]] = [{} for _ in groups]
+    found: list[list[dict[str, Tensor]]] = [[{} for _ in range(request.views)] for _, request in groups]
     for (owner, _), members in places.items():
         neck, inputs = necks[owner], [parts[index][name] for index, name in members]
-        if len(inputs) == 1:
-            outputs = [unpacked(neck(inputs[0]))]
-        else:
-            outputs = unpacked(neck(torch.cat(inputs))).split([len(rows) for rows in inputs])
-        for (index, name), part, output in zip(members, inputs, outputs, strict=True):
-            found[index][name] = output
-            if hasattr(neck, 'watched'):
-                found[index][name + WATCHED] = neck.watched(part)
+        output = unpacked(neck(inputs[0] if len(inputs) == 1 else torch.cat(inputs)))
+        lengths = [len(output)] if len(inputs) == 1 else [len(rows) for rows in inputs]
+        sizes = [
+            _rows_of_views(reads[name], groups[index][1], length)
+            for (index, name), length in zip(members, lengths, strict=True)
+        ]
+        pieces = iter(_cut(output, [size for own in sizes for size in own]))
+        for (index, name), part, own in zip(members, inputs, sizes, strict=True):
+            watched = _cut(neck.watched(part), own) if hasattr(neck, 'watched') else ()
+            for view, one in enumerate(found[index]):
+                one[name] = next(pieces)
+                if watched:
+                    one[name + WATCHED] = watched[view]
     return found
 
 
 def encode_views(
-    encode_groups: Callable[[Sequence[Group]], Sequence[dict[str, Tensor]]],
+    encode_groups: Callable[[Sequence[Group]], Sequence[Sequence[dict[str, Tensor]]]],
     reads: Mapping[str, Reads],
     inputs: Sequence[Tensor],
     requests: Mapping[int, Request],
@@ -175,12 +182,7 @@ def encode_views(
     ]
     encoded: Embeddings = {}
     for views, found in zip(members, encode_groups(groups), strict=True):
-        if len(views) == 1:
-            encoded[views[0]] = found
-            continue
-        asked = [requests[view] for view in views]
-        apart = {name: _split(z, reads[name.removesuffix(WATCHED)], asked) for name, z in found.items()}
-        encoded.update({view: {name: z[i] for name, z in apart.items()} for i, view in enumerate(views)})
+        encoded.update(zip(views, found, strict=True))
     return encoded
 
 
@@ -217,13 +219,19 @@ def _joined(requests: Sequence[Request]) -> Request:
     first = requests[0]
     extras = {key: torch.cat([request.extras[key] for request in requests]) for key in first.extras}
     chosen = None if first.chosen is None else torch.cat([request.chosen for request in requests])
-    return Request(first.branches, extras, chosen)
+    return Request(first.branches, extras, chosen, len(requests))
 
 
-def _split(rows: Tensor, read: Reads, requests: Sequence[Request]) -> Sequence[Tensor]:
-    if not read.masked:
-        return rows.chunk(len(requests))
-    return rows.split([int(request.chosen.sum()) for request in requests])
+def _rows_of_views(read: Reads, request: Request, rows: int) -> list[int]:
+    """How many of ``rows`` belong to each view."""
+    if read.masked:
+        return [int(chosen.sum()) for chosen in request.chosen.chunk(request.views)]
+    return [rows // request.views] * request.views
+
+
+def _cut(rows, sizes: Sequence[int]) -> Sequence:
+    """Of one size it is left as it is: a neck may give several tensors."""
+    return (rows,) if len(sizes) == 1 else rows.split(sizes)
 
 
 def _entry(features, name: str, read: Reads, chosen: Tensor | None):

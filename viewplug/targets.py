@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from mmengine.dist import broadcast, get_world_size
@@ -185,29 +186,23 @@ class MomentumTarget(SharedTarget):
             self._warn_of_one_process()
         requests = model.requests('target', extras or {}, views)
 
-        def whole(groups: Sequence[Group]) -> list[dict[str, Tensor]]:
+        def whole(groups: Sequence[Group]) -> list[list[dict[str, Tensor]]]:
             return encode(self.backbone, self.necks, model.reads, groups)
 
-        def in_parts(groups: Sequence[Group]) -> list[dict[str, Tensor]]:
-            rows = model.grad_cache
-            if rows is None:
-                return whole(groups)
-            return [
-                encode_views(whole, model.reads, [images], {0: asked}, False, rows, self)[0] for images, asked in groups
-            ]
-
-        def encoded(groups: Sequence[Group]) -> list[dict[str, Tensor]]:
-            if not shuffle:
-                return in_parts(groups)
-            shuffled = [_shuffled(images) for images, _ in groups]
-            found = in_parts([(images, asked) for (images, _), (_, asked) in zip(shuffled, groups, strict=True)])
-            return [
-                {name: _unshuffled(embedding, order) for name, embedding in embeddings.items()}
-                for embeddings, (_, order) in zip(found, shuffled, strict=True)
-            ]
+        def shuffled(groups: Sequence[Group]) -> list[list[dict[str, Tensor]]]:
+            found = []
+            for images, asked in groups:
+                images, order = _shuffled(images)
+                one = {0: replace(asked, views=1)}
+                mixed = encode_views(whole, model.reads, [images], one, False, model.grad_cache, self)[0]
+                rows = {name: _unshuffled(embedding, order).chunk(asked.views) for name, embedding in mixed.items()}
+                found.append([{name: z[view] for name, z in rows.items()} for view in range(asked.views)])
+            return found
 
         with parametrized_once(self.necks):
-            return encode_views(encoded, model.reads, inputs, requests, self.joint_views)
+            if shuffle:
+                return encode_views(shuffled, model.reads, inputs, requests, self.joint_views)
+            return encode_views(whole, model.reads, inputs, requests, self.joint_views, model.grad_cache, self)
 
     def _warn_of_one_process(self) -> None:
         if self._warned or not any(isinstance(module, _BatchNorm) for module in self.modules()):

@@ -93,9 +93,7 @@ def viewplug_model(toy: bool = False) -> nn.Module:
         cfg['backbone'].update(TOY)
         branch['neck'].update(hidden_channels=32, out_channels=TOY_PROTOTYPES)
     torch.manual_seed(0)
-    model = MODELS.build(cfg)
-    model.init_weights()
-    return model
+    return MODELS.build(cfg)
 
 
 class LightlyDINO(nn.Module):

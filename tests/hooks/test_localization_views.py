@@ -220,7 +220,7 @@ def test_a_model_that_shuffles_its_views_is_refused(tmp_path):
 
     def turned(groups):
         found = encode([(images.flip(0), asked) for images, asked in groups])
-        return [{name: rows.flip(0) for name, rows in embeddings.items()} for embeddings in found]
+        return [[{name: rows.flip(0) for name, rows in one.items()} for one in views] for views in found]
 
     net.encode_groups = turned
     with pytest.raises(ValueError, match='online backbone took in no view of the batch'):

@@ -74,7 +74,8 @@ def one_way_attention(attn: Attention, tokens: Tensor, num_queries: int) -> Tens
     weights = torch.cat([own_q @ k.transpose(-2, -1), own_score], dim=-1).softmax(dim=-1).to(v.dtype)
     weights = attn.attn_drop(weights)
     queries = weights[..., :-1] @ v + weights[..., -1:] * own_v
-    mixed = torch.cat([raw, queries], dim=2).transpose(1, 2).reshape(number, length, -1)
+    # In the order in which the fused attention writes, so that the raw tokens are copied once.
+    mixed = torch.cat([raw.transpose(1, 2), queries.transpose(1, 2)], dim=1).flatten(2)
     if getattr(attn, 'norm', None) is not None:  # newer timm has these two
         mixed = attn.norm(mixed)
     if getattr(attn, 'gate', None) is not None:

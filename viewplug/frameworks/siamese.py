@@ -121,10 +121,10 @@ class Siamese(BaseModel):
     def encode(self, images: Tensor) -> dict[str, Tensor]:
         """Online embeddings of one view: (N, 3, H, W) -> branch -> (N, D), of branches that need images only."""
         plain = (name for name, read in self.reads.items() if read.entry != 'query' and not read.masked)
-        return self.encode_groups([(images, Request(tuple(plain)))])[0]
+        return self.encode_groups([(images, Request(tuple(plain)))])[0][0]
 
-    def encode_groups(self, groups: Sequence[Group]) -> list[dict[str, Tensor]]:
-        """Online embeddings of each group of images, as its request says."""
+    def encode_groups(self, groups: Sequence[Group]) -> list[list[dict[str, Tensor]]]:
+        """Online embeddings of each view of each group of images, as its request says."""
         return encode(self.backbone, self.necks, self.reads, groups)
 
     def requests(self, side: str, extras: dict, views: Sequence[int] | None = None) -> dict[int, Request]:
