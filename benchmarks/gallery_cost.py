@@ -4,7 +4,8 @@
 
 Embeddings of HCL's two branches (128 and 196 numbers) of --images images go through viewplug.evaluation's
 ContrastiveTest in batches of 512, alone and both together, which is what tools/contrastive_test.py does behind the
-network. Memory is the growth of the process, its peak until the gallery is full and after.
+network. Time is that of the processor. Memory is the growth of the process: its peak until the gallery is full, and
+after.
 """
 
 import argparse
@@ -41,9 +42,9 @@ def measure(args: argparse.Namespace) -> dict:
     found = {}
     while done < args.images:
         queries, keys = views(generator)
-        begin = time.perf_counter()
+        begin = time.process_time()
         test.add(queries, keys)
-        seconds += time.perf_counter() - begin
+        seconds += time.process_time() - begin
         done += BATCH
         if done == args.gallery:
             found.update(fill_seconds=seconds, fill_peak_mib=peak_mib() - before)

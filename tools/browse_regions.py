@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.requirements import require
+from viewplug.command import run_tool
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -32,20 +32,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(argv=None) -> int:
-    try:
-        require('mmengine', 'mmcv', 'mmpretrain')
-    except ImportError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    args = parse_args(argv)
-    from viewplug.launch import UserError
-
-    try:
-        browse(args)
-    except (UserError, ValueError, FileNotFoundError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    return run_tool(browse, parse_args, ('mmengine', 'mmcv', 'mmpretrain'), argv)
 
 
 def browse(args: argparse.Namespace) -> None:

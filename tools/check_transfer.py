@@ -13,10 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.requirements import require
+from viewplug.command import run_tool
 
 
-def parse_args():
+def parse_args(argv=None):
     from mmengine.config import DictAction
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -29,7 +29,7 @@ def parse_args():
     parser.add_argument('--allow-surplus', action='store_true', help='the file may have more blocks than the model')
     parser.add_argument('--traceback', action='store_true', help='show the traceback of an error')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def check(args) -> int:
@@ -70,20 +70,8 @@ def check(args) -> int:
     return 2 if any(report.errors for report in reports) else 0
 
 
-def main() -> int:
-    try:
-        require('mmengine', 'mmcv', 'mmpretrain')
-    except ImportError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    args = parse_args()
-    try:
-        return check(args)
-    except ValueError as error:
-        if args.traceback:
-            raise
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+def main(argv=None) -> int:
+    return run_tool(check, parse_args, ('mmengine', 'mmcv', 'mmpretrain'), argv)
 
 
 if __name__ == '__main__':

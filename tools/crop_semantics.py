@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.requirements import require
+from viewplug.command import run_tool
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of torchvision's ImageNet classifiers, RGB
 
@@ -45,20 +45,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(argv=None) -> int:
-    try:
-        require('mmengine', 'mmcv', 'mmpretrain')
-    except ImportError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    args = parse_args(argv)
-    from viewplug.launch import UserError
-
-    try:
-        run(args)
-    except (UserError, ValueError, FileNotFoundError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    return run_tool(run, parse_args, ('mmengine', 'mmcv', 'mmpretrain'), argv)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,0 +1,43 @@
+"""What a command line tool does around its work: whatever is missing or wrong is one sentence and exit status 2."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+
+from viewplug.requirements import require
+
+
+def run_tool(
+    work: Callable[[Namespace], object],
+    parse_args: Callable[[Sequence[str] | None], Namespace],
+    modules: Sequence[str],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Exit status of ``work(parse_args(argv))``: what it returns, if that is a whole number, or 0.
+
+    Args:
+        work: raises UserError, ValueError or FileNotFoundError with a sentence for the user, which is printed unless
+            the arguments have a ``traceback`` that is true.
+        modules: imported before the arguments are parsed; one that is missing is said with the way to install it.
+    """
+    try:
+        require(*modules)
+    except ImportError as error:
+        return _told(error)
+    args = parse_args(argv)
+    from viewplug.training_data import UserError
+
+    try:
+        found = work(args)
+        return found if isinstance(found, int) else 0
+    except (UserError, ValueError, FileNotFoundError) as error:
+        if getattr(args, 'traceback', False):
+            raise
+        return _told(error)
+
+
+def _told(error: Exception) -> int:
+    print(f'error: {error}', file=sys.stderr)
+    return 2
