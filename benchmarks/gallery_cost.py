@@ -1,6 +1,6 @@
 """What a contrastive test with a full gallery costs beside the network: time an image and memory, on random embeddings.
 
-    python benchmarks/gallery_cost.py [--gallery 65536 --images 262144 --dims 64 96 128 --threads 1]
+    python benchmarks/gallery_cost.py [--gallery 65536 --images 131072 --dims 64 96 128 --threads 1]
 
 Embeddings of HCL's two branches (128 and 196 numbers) of --images images go through viewplug.evaluation's
 ContrastiveTest in batches of 512, alone and both together, which is what tools/contrastive_test.py does behind the

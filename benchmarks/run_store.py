@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -28,7 +30,6 @@ class RunStore:
         return self._lines()[1:]
 
     def append(self, line: dict) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open('a') as file:
             file.write(json.dumps(line) + '\n')
 
@@ -37,16 +38,23 @@ class RunStore:
 
         Returns None, and says why, where the file holds runs of another.
         """
+        if not self.setting:
+            self._claim(wanted | further())
         setting = self.setting
-        if not setting:
-            self.append(wanted | further())
-            return self.setting
         if any(setting.get(key) != value for key, value in wanted.items()):
-            print(
-                f'error: {self.path} holds runs of {setting}: go on with that, or name another --store', file=sys.stderr
-            )
+            told = f'error: {self.path} holds runs of {setting}: go on with that, or name another --store'
+            print(told, file=sys.stderr)
             return None
         return setting
+
+    def _claim(self, setting: dict) -> None:
+        """Begin the file, unless another process that shares the work has begun it meanwhile."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        mine = self.path.with_name(f'{self.path.name}.{os.getpid()}')
+        mine.write_text(json.dumps(setting) + '\n')
+        with suppress(FileExistsError):
+            os.link(mine, self.path)
+        mine.unlink()
 
     def report(self, out: Path, table: Callable, plot: Callable, order: Callable[[dict], tuple]) -> str:
         """Write ``table(rows, setting)``, the picture of ``plot(rows, setting, path)`` and JSON of all that is stored.

@@ -33,6 +33,7 @@ COLOURS = [
     dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5),
 ]
 KINDS = ('none', 'linear', 'mlp')
+UNTRAINED = 'untrained'
 
 
 def neck_of(kind: str, width: int | None) -> dict:
@@ -50,11 +51,13 @@ def neck_of(kind: str, width: int | None) -> dict:
 
 
 def heads(widths: list[int]) -> list[tuple[str, int | None]]:
-    """(kind, width) of every head; without a head there is one."""
-    return [('none', None), *((kind, width) for kind in KINDS[1:] for width in widths)]
+    """(kind, width) of every run of a seed: the network as it starts, no head, and each head."""
+    return [(UNTRAINED, None), ('none', None), *((kind, width) for kind in KINDS[1:] for width in widths)]
 
 
 def run(kind: str, width: int | None, seed: int, steps: int, data: dict[str, Images]) -> dict:
+    if kind == UNTRAINED:
+        return dict(kind=kind, width=width, seed=seed, top1=linear_top1(build(seed=seed), data['bank'], data['val']))
     views, model = [View([CROP, *COLOURS])], build(neck_of(kind, width), seed)
     trained = train(model, data['train'].pixels, [views, views], steps, seed=seed, common=None)
     top1 = linear_top1(trained.model, data['bank'], data['val'])
@@ -64,7 +67,7 @@ def run(kind: str, width: int | None, seed: int, steps: int, data: dict[str, Ima
 
 
 def order(row: dict) -> tuple:
-    return KINDS.index(row['kind']), row['width'] or 0, row['seed']
+    return (UNTRAINED, *KINDS).index(row['kind']), row['width'] or 0, row['seed']
 
 
 def by_head(rows: list[dict]) -> dict[tuple[str, int | None], list[float]]:
@@ -82,8 +85,9 @@ def table(rows: list[dict], setting: dict) -> str:
     for kind in KINDS:
         cells = [found.get((kind, None if kind == 'none' else width)) for width in widths]
         lines.append(f'| {kind} | {" | ".join(map(spread, cells))} |')
-    untrained = spread(setting['untrained'])
-    runs = f'{len(rows)} runs of {setting["steps"]} steps, mean ± standard deviation over seeds'
+    trained = sum(row['kind'] != UNTRAINED for row in rows)
+    runs = f'{trained} runs of {setting["steps"]} steps, mean ± standard deviation over seeds'
+    untrained = spread(found.get((UNTRAINED, None)))
     return '\n'.join([*lines, '', f'{runs}. An untrained network has {untrained}.'])
 
 
@@ -108,7 +112,9 @@ def plot(rows: list[dict], setting: dict, path: Path) -> None:
         errors = [statistics.stdev(value) if len(value) > 1 else 0 for value in values]
         at = [x + 0.27 * (place - 1) for x in range(len(widths))]
         axes.bar(at, means, 0.25, yerr=errors, capsize=3, label=kind, color=('0.7', 'tab:blue', 'tab:orange')[place])
-    axes.axhline(statistics.mean(setting['untrained']), color='black', linestyle=':', label='untrained')
+    if (UNTRAINED, None) in found:
+        level = statistics.mean(found[UNTRAINED, None])
+        axes.axhline(level, color='black', linestyle=':', label='untrained')
     axes.set_xticks(range(len(widths)), widths)
     axes.set(xlabel='width of the projection', ylabel='linear top-1 of h in percent')
     axes.set_title(f'Projection heads on ShapeScenes, {setting["steps"]} steps')
@@ -131,11 +137,8 @@ def main() -> int:
     splits = dict(train='train', bank='train', val='val')
     data = {name: Images.scenes(splits[name], number) for name, number in zip(splits, args.images, strict=True)}
 
-    def untrained() -> dict:
-        return dict(untrained=[linear_top1(build(seed=seed), data['bank'], data['val']) for seed in args.seeds])
-
     store = RunStore(args.store)
-    if not store.begin(dict(images=list(args.images), batch_size=64, steps=args.steps), untrained):
+    if not store.begin(dict(images=list(args.images), batch_size=64, steps=args.steps), dict):
         return 2
     done = {(row['kind'], row['width'], row['seed']) for row in store.rows}
     for kind, width, seed in share_of([(*head, s) for s in args.seeds for head in heads(args.widths)], args.share):

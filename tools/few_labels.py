@@ -20,14 +20,14 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.requirements import require
+from viewplug.command import run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = 128  # pixels: below it the protocols of small images
 KEPT = ('mode', 'percent', 'seed', 'top1', 'top5', 'train_images', 'val_images', 'num_classes', 'epochs', 'lr')
 
 
-def parse_args():
+def parse_args(argv=None):
     from mmengine.config import DictAction
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -56,7 +56,7 @@ def parse_args():
         '--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides, last word'
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
@@ -178,23 +178,14 @@ def plot(rows: list[dict], path: Path) -> None:
     figure.savefig(path)
 
 
-def main() -> int:
-    try:
-        require('mmengine', 'mmcv', 'mmpretrain')
-    except ImportError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    args = parse_args()
-    try:
-        rows = evaluate(args)
-    except (ValueError, FileNotFoundError) as error:
-        if args.traceback:
-            raise
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+def run(args) -> None:
+    rows = evaluate(args)
     if int(os.environ.get('RANK', 0)) == 0:
         print(report(args, rows))
-    return 0
+
+
+def main(argv=None) -> int:
+    return run_tool(run, parse_args, ('mmengine', 'mmcv', 'mmpretrain'), argv)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.requirements import require
+from viewplug.command import run_tool
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -25,29 +25,26 @@ def parse_args(argv=None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv=None) -> int:
-    try:
-        require('mmengine')
-    except ImportError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    args = parse_args(argv)
+def report(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError: with a sentence for the user.
+    """
     from viewplug.visualization.report import render
     from viewplug.visualization.run_files import read_run
 
-    try:
-        if args.pictures < 0:
-            raise ValueError(f'--pictures must be at least 0, got {args.pictures}')
-        runs = [read_run(work_dir) for work_dir in args.work_dirs]
-        page = render(runs, args.pictures, args.title)
-    except ValueError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    if args.pictures < 0:
+        raise ValueError(f'--pictures must be at least 0, got {args.pictures}')
+    runs = [read_run(work_dir) for work_dir in args.work_dirs]
+    page = render(runs, args.pictures, args.title)
     out = args.out or Path(args.work_dirs[0]) / 'report.html'
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding='utf-8')
     print(f'{out}: {len(page.encode()) / 2**20:.2f} MB, {len(runs)} run(s)')
-    return 0
+
+
+def main(argv=None) -> int:
+    return run_tool(report, parse_args, ('mmengine',), argv)
 
 
 if __name__ == '__main__':

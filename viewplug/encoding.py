@@ -120,36 +120,32 @@ def encode(
     """A forward of the backbone for each group (images (N, 3, H, W), what is asked of them), then the necks.
 
     A neck whose ``rows_apart`` is true treats each row by itself, and gets the rows of all groups and branches at once:
-    its weights are read, and their gradient is made, once a step (as in DINO's code). Others are called for each.
+    its weights are read, and their gradient is made, once for all of them (as in DINO's code). Others are called for
+    each, before the next forward, so that what they read (maps) need not be kept without a gradient.
 
     Returns:
         For each group, for each of its views: branch -> (rows, D).
     """
-    parts, places = [], {}
+    found: list[list[dict[str, Tensor]]] = [[{} for _ in range(request.views)] for _, request in groups]
+    waiting: dict[str, list[tuple[int, str, Tensor]]] = {}
     for index, (images, request) in enumerate(groups):
         features = backbone(images, **request.extras)
-        parts.append({name: _entry(features, name, reads[name], request.chosen) for name in request.branches})
-        for name, part in parts[-1].items():
+        for name in request.branches:
+            part = _entry(features, name, reads[name], request.chosen)
             owner = reads[name].neck
-            vectors = isinstance(part, Tensor) and part.dim() == 2
-            apart = vectors and getattr(necks[owner], 'rows_apart', False)
-            places.setdefault((owner, None if apart else (index, name)), []).append((index, name))
-    found: list[list[dict[str, Tensor]]] = [[{} for _ in range(request.views)] for _, request in groups]
-    for (owner, _), members in places.items():
-        neck, inputs = necks[owner], [parts[index][name] for index, name in members]
-        output = unpacked(neck(inputs[0] if len(inputs) == 1 else torch.cat(inputs)))
-        lengths = [len(output)] if len(inputs) == 1 else [len(rows) for rows in inputs]
-        sizes = [
-            _rows_of_views(reads[name], groups[index][1], length)
-            for (index, name), length in zip(members, lengths, strict=True)
-        ]
-        pieces = iter(_cut(output, [size for own in sizes for size in own]))
-        for (index, name), part, own in zip(members, inputs, sizes, strict=True):
-            watched = _cut(neck.watched(part), own) if hasattr(neck, 'watched') else ()
-            for view, one in enumerate(found[index]):
-                one[name] = next(pieces)
-                if watched:
-                    one[name + WATCHED] = watched[view]
+            if getattr(necks[owner], 'rows_apart', False) and isinstance(part, Tensor) and part.dim() == 2:
+                waiting.setdefault(owner, []).append((index, name, part))
+            else:
+                output = unpacked(necks[owner](part))
+                _put(found[index], name, _cut(output, _rows_of_views(reads[name], request, output)))
+                _put_watched(found[index], name, necks[owner], part, reads[name], request)
+    for owner, members in waiting.items():
+        sizes = [_rows_of_views(reads[name], groups[index][1], part) for index, name, part in members]
+        together = torch.cat([part for *_, part in members]) if len(members) > 1 else members[0][2]
+        pieces = iter(_cut(unpacked(necks[owner](together)), [size for own in sizes for size in own]))
+        for (index, name, part), own in zip(members, sizes, strict=True):
+            _put(found[index], name, [next(pieces) for _ in own])
+            _put_watched(found[index], name, necks[owner], part, reads[name], groups[index][1])
     return found
 
 
@@ -222,15 +218,28 @@ def _joined(requests: Sequence[Request]) -> Request:
     return Request(first.branches, extras, chosen, len(requests))
 
 
-def _rows_of_views(read: Reads, request: Request, rows: int) -> list[int]:
+def _put(views: Sequence[dict[str, Tensor]], name: str, pieces: Sequence[Tensor]) -> None:
+    for one, piece in zip(views, pieces, strict=True):
+        one[name] = piece
+
+
+def _put_watched(views, name: str, neck: nn.Module, part, read: Reads, request: Request) -> None:
+    if hasattr(neck, 'watched'):
+        rows = neck.watched(part)
+        _put(views, name + WATCHED, _cut(rows, _rows_of_views(read, request, rows)))
+
+
+def _rows_of_views(read: Reads, request: Request, rows) -> list[int]:
     """How many of ``rows`` belong to each view."""
+    if request.views == 1:
+        return [len(rows)]
     if read.masked:
         return [int(chosen.sum()) for chosen in request.chosen.chunk(request.views)]
-    return [rows // request.views] * request.views
+    return [len(rows) // request.views] * request.views
 
 
 def _cut(rows, sizes: Sequence[int]) -> Sequence:
-    """Of one size it is left as it is: a neck may give several tensors."""
+    """Of one size it is left as it is, whatever the neck gave."""
     return (rows,) if len(sizes) == 1 else rows.split(sizes)
 
 

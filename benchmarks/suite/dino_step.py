@@ -2,8 +2,9 @@
 
 viewplug's model is that of configs/_base_/dino_vit_small.py. lightly gives the projections, the loss and the momentum
 update; the networks around them are timm's, with the same weights and optimiser, so that the losses of all steps are
-the same. Student and teacher see views one by one, as in lightly's own example, or those of one size together, as
-viewplug does it. Nobody drops paths, which would be different ones.
+the same. Student and teacher see views one by one, as in lightly's own example, or those of one size together, network
+and projection alike; viewplug gives the rows of both sizes to the projection at once. Nobody drops paths, which would
+be different ones.
 """
 
 from __future__ import annotations
