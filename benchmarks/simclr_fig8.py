@@ -86,7 +86,9 @@ def table(rows: list[dict], setting: dict) -> str:
         cells = [found.get((kind, None if kind == 'none' else width)) for width in widths]
         lines.append(f'| {kind} | {" | ".join(map(spread, cells))} |')
     trained = sum(row['kind'] != UNTRAINED for row in rows)
-    runs = f'{trained} runs of {setting["steps"]} steps, mean ± standard deviation over seeds'
+    seeds = len({row['seed'] for row in rows})
+    over = f'mean ± standard deviation over {seeds} seeds' if seeds > 1 else 'one seed'
+    runs = f'{trained} runs of {setting["steps"]} steps, {over}'
     untrained = spread(found.get((UNTRAINED, None)))
     return '\n'.join([*lines, '', f'{runs}. An untrained network has {untrained}.'])
 
@@ -109,7 +111,7 @@ def plot(rows: list[dict], setting: dict, path: Path) -> None:
     for place, kind in enumerate(KINDS):
         values = [found.get((kind, None if kind == 'none' else width), [float('nan')]) for width in widths]
         means = [statistics.mean(value) for value in values]
-        errors = [statistics.stdev(value) if len(value) > 1 else 0 for value in values]
+        errors = [statistics.stdev(value) if len(value) > 1 else float('nan') for value in values]
         at = [x + 0.27 * (place - 1) for x in range(len(widths))]
         axes.bar(at, means, 0.25, yerr=errors, capsize=3, label=kind, color=('0.7', 'tab:blue', 'tab:orange')[place])
     if (UNTRAINED, None) in found:
