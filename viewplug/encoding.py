@@ -129,16 +129,8 @@ def encode(
     found: list[list[dict[str, Tensor]]] = [[{} for _ in range(request.views)] for _, request in groups]
     waiting: dict[str, list[tuple[int, str, Tensor]]] = {}
     for index, (images, request) in enumerate(groups):
-        features = backbone(images, **request.extras)
-        for name in request.branches:
-            part = _entry(features, name, reads[name], request.chosen)
-            owner = reads[name].neck
-            if getattr(necks[owner], 'rows_apart', False) and isinstance(part, Tensor) and part.dim() == 2:
-                waiting.setdefault(owner, []).append((index, name, part))
-            else:
-                output = unpacked(necks[owner](part))
-                _put(found[index], name, _cut(output, _rows_of_views(reads[name], request, output)))
-                _put_watched(found[index], name, necks[owner], part, reads[name], request)
+        for name, rows in _encode_group(backbone, necks, reads, images, request, found[index]):
+            waiting.setdefault(reads[name].neck, []).append((index, name, rows))
     for owner, members in waiting.items():
         sizes = [_rows_of_views(reads[name], groups[index][1], part) for index, name, part in members]
         together = torch.cat([part for *_, part in members]) if len(members) > 1 else members[0][2]
@@ -216,6 +208,20 @@ def _joined(requests: Sequence[Request]) -> Request:
     extras = {key: torch.cat([request.extras[key] for request in requests]) for key in first.extras}
     chosen = None if first.chosen is None else torch.cat([request.chosen for request in requests])
     return Request(first.branches, extras, chosen, len(requests))
+
+
+def _encode_group(backbone, necks, reads, images, request, views: Sequence[dict]) -> list[tuple[str, Tensor]]:
+    """Fill in ``views``, and return the rows of branches whose necks take those of all groups at once."""
+    features, waiting = backbone(images, **request.extras), []
+    for name in request.branches:
+        part, neck = _entry(features, name, reads[name], request.chosen), necks[reads[name].neck]
+        if getattr(neck, 'rows_apart', False) and isinstance(part, Tensor) and part.dim() == 2:
+            waiting.append((name, part))
+        else:
+            output = unpacked(neck(part))
+            _put(views, name, _cut(output, _rows_of_views(reads[name], request, output)))
+            _put_watched(views, name, neck, part, reads[name], request)
+    return waiting
 
 
 def _put(views: Sequence[dict[str, Tensor]], name: str, pieces: Sequence[Tensor]) -> None:
