@@ -10,8 +10,8 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from viewplug.backbones.layout import backbone_layout
-from viewplug.encoding import Reads
 from viewplug.registry import MODELS
+from viewplug.requests import Reads
 
 if TYPE_CHECKING:
     from viewplug.frameworks.siamese import Siamese

@@ -14,14 +14,13 @@ from viewplug.encoding import (
     WATCHED,
     Embeddings,
     Group,
-    Request,
     encode,
     encode_views,
     parametrized_once,
-    requests_of,
 )
 from viewplug.frameworks.branch import build_branch, built, pairs_of, reads_of
 from viewplug.registry import MODELS
+from viewplug.requests import Request, requests_of
 from viewplug.views import ViewGeometry
 
 
@@ -64,7 +63,7 @@ class Siamese(BaseModel):
             a neck that gives logits over prototypes (DINONeck) it is what the neck read: they are long.
         necks: branch -> its neck, for each branch that has one of its own.
         takes: names of the arguments of the backbone's forward.
-        reads: branch -> :class:`viewplug.encoding.Reads`.
+        reads: branch -> :class:`viewplug.requests.Reads`.
 
     Raises:
         ValueError: unknown branch keys or pairs, a ``feat_dim`` that is not the neck's, views that the batch lacks, a
