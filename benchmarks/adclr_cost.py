@@ -5,8 +5,9 @@
 configs/adclr/dino_vit_small_in1k.py and adclr_vit_small_in1k.py: ViT-S/16, two global views of 224 and eight local
 ones of 96 pixels, 65,536 prototypes. A step is online and target forward, loss, backward, AdamW, centre and momentum
 update on random views. The two are interleaved (A B A B ...), so that what else the machine does falls on both; the
-ratio is the median over rounds of ADCLR's time over DINO's of the same round. MACs are counted of the same step,
-attention by its plain products.
+ratio is the median over rounds of ADCLR's time over DINO's of the same round, the first WARM_UP rounds left out. On a
+CPU freed memory stays with the process, as in tools/train.py. MACs are counted of the same step, attention by its
+plain products.
 """
 
 import argparse
@@ -22,11 +23,14 @@ from mmengine.registry import MODELS, DefaultScope
 from step_cost import counted, quartiles
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from viewplug.host_memory import keep_freed_memory
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = dict(
     DINO='configs/adclr/dino_vit_small_in1k.py',
     ADCLR='configs/adclr/adclr_vit_small_in1k.py',
 )
+WARM_UP = 2
 
 
 class Step:
@@ -76,10 +80,12 @@ def measure(args: argparse.Namespace) -> dict:
     steps = {name: Step(path, args) for name, path in CONFIGS.items()}
     macs = {name: step.macs() for name, step in steps.items()}
     times = {name: [] for name in steps}
-    for round_ in range(args.rounds):
+    for round_ in range(-WARM_UP, args.rounds):
         for name, step in steps.items():
-            times[name].append(step())
-        print(f'round {round_ + 1} of {args.rounds}', file=sys.stderr)
+            seconds = step()
+            if round_ >= 0:
+                times[name].append(seconds)
+        print(f'round {round_ + 1} of {args.rounds}' if round_ >= 0 else 'warming up', file=sys.stderr)
     ratios = [mine / base for mine, base in zip(times['ADCLR'], times['DINO'], strict=True)]
     return dict(
         seconds={name: statistics.median(values) for name, values in times.items()},
@@ -116,6 +122,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/adclr_cost')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.device == 'cpu':
+        keep_freed_memory()
     found = measure(args)
     setting = {key: value for key, value in vars(args).items() if key != 'out'} | dict(torch=torch.__version__)
     args.out.parent.mkdir(parents=True, exist_ok=True)

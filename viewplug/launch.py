@@ -21,6 +21,7 @@ from viewplug.batch_views.switch import to_device_views
 from viewplug.demo import STAGE1_SHARE, to_demo
 from viewplug.hooks.preflight import check_loader
 from viewplug.hooks.step_speed import SWITCHES, StepSpeedHook
+from viewplug.host_memory import keep_freed_memory
 from viewplug.schedule import set_epochs
 from viewplug.training_data import UserError, check_data, set_data_root
 from viewplug.transfer.start_from import start_from
@@ -89,8 +90,10 @@ def run(cfg: Config, args: Namespace) -> None:
         raise UserError(
             f'load_from={cfg.load_from}: no such checkpoint; set it with --cfg-options load_from=PATH{stages}'
         )
-    if cfg.launcher != 'none' and not torch.cuda.is_available():
-        _use_gloo(cfg)
+    if not torch.cuda.is_available():
+        keep_freed_memory()
+        if cfg.launcher != 'none':
+            _use_gloo(cfg)
     progress = None
     try:
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
