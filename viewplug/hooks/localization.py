@@ -5,23 +5,20 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
-from torch import Tensor
 
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.features import gather_shares
+from viewplug.hooks.box_report import draw_update, report_boxes
 from viewplug.hooks.box_sources import ForwardBoxes, Reading, ViewBoxes, unwrapped
 from viewplug.hooks.box_targets import BoxTargets
 from viewplug.hooks.knn import kept_random_state
 from viewplug.ops.backbone_heatmaps import KINDS
 from viewplug.ops.heatmap_boxes import check_threshold
 from viewplug.registry import HOOKS
-from viewplug.views import ViewGeometry
-from viewplug.visualization.box_sheet import draw_boxes
 
 
 @HOOKS.register_module()
@@ -192,32 +189,14 @@ class LocalizationHook(Hook):
             before = self._targets.read() if self._targets.written else None
             self._targets.write(rows[:, :4])
             if self.num_drawn and is_main_process():
-                self._draw(runner, step)
+                path = Path(runner.work_dir, 'vis_boxes', f'{"epoch" if self.by_epoch else "iter"}_{step}.png')
+                draw_update(runner, path, step, self._source, self._targets, self.num_drawn, self.channel_order)
         self._source.reset()
-        self._spent += time.time() - begin
-        self._report(runner, step, rows, before, time.time() - begin)
-
-    def _report(self, runner, step: int, rows: Tensor, before: Tensor | None, seconds: float) -> None:
-        area = float(((rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1])).mean())
-        dead, whole = rows[:, 4:].mean(dim=0).tolist()
-        hours = max(time.time() - self._began, 1e-9) / 3600
-        share = (self._spent + self._source.spent) / 3600 / hours
-        values = dict(box_area=area, whole=whole, dead=dead, seconds=seconds, time_share=share)
-        drift = ''
-        if before is not None:
-            pairs = ViewGeometry(torch.stack([before, rows[:, :4]], dim=1), torch.zeros(len(rows), 2, dtype=torch.bool))
-            values['iou_with_last'] = float(pairs.iou(0, 1).mean())
-            drift = f', mean IoU with the boxes before {values["iou_with_last"]:.2f}'
-        values = {f'localization/{key}': value for key, value in values.items()}
-        for key, value in values.items():
-            runner.message_hub.update_scalar(key, value)
-        runner.visualizer.add_scalars(values, step=step)
+        seconds = time.time() - begin
+        self._spent += seconds
+        spent, run_seconds = self._spent + self._source.spent, time.time() - self._began
         unit = 'epochs' if self.by_epoch else 'iterations'
-        runner.logger.info(
-            f'Boxes of {len(rows)} images after {step} {unit}: mean area {area:.1%} of the image{drift}; '
-            f'{int(rows[:, 5].sum())} ({whole:.1%}) are the whole image, {int(rows[:, 4].sum())} ({dead:.1%}) because '
-            f'the heat map is dead. It took {seconds:.1f} s; localisation has had {share:.2%} of {hours:.2f} hours.'
-        )
+        whole = report_boxes(runner, step, unit, rows, before, seconds, spent, run_seconds)['whole']
         if whole > 0.5:
             level = f'threshold={self.threshold}' if self.adaptive is None else f'adaptive_threshold={self.adaptive!r}'
             runner.logger.warning(
@@ -226,18 +205,6 @@ class LocalizationHook(Hook):
                 f'start later than start={self.start}, or read another map than that of encoder={self.encoder!r}, '
                 f'heatmap={self.heatmap!r}.'
             )
-
-    def _draw(self, runner, step: int) -> None:
-        images = self._targets.whole_images(self._source.reading.size)
-        pixels = torch.stack([images[index][0] for index in range(min(self.num_drawn, len(images)))])
-        boxes = self._targets.read()[: len(pixels)]
-        crop = self._targets.targets[0].crops[0]
-        sheet = draw_boxes(pixels, self._source.heatmaps(runner, pixels), boxes, crop, self.channel_order)
-        path = Path(runner.work_dir, 'vis_boxes', f'{"epoch" if self.by_epoch else "iter"}_{step}.png')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path)
-        runner.logger.info(f'Heat maps, boxes and crops of {len(pixels)} images: {path}')
-        runner.visualizer.add_image('vis_boxes', np.asarray(sheet), step=step)
 
     def _targets_of(self, runner) -> BoxTargets:
         """Found once a data set; a checkpoint may be loaded before training begins."""

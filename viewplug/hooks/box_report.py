@@ -1,0 +1,69 @@
+"""What is said and drawn of an update of ContrastiveCrop's boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from viewplug.hooks.box_sources import ForwardBoxes, ViewBoxes
+from viewplug.hooks.box_targets import BoxTargets
+from viewplug.views import ViewGeometry
+from viewplug.visualization.box_sheet import draw_boxes
+
+
+def report_boxes(
+    runner, step: int, unit: str, rows: Tensor, before: Tensor | None, seconds: float, spent: float, run_seconds: float
+) -> dict[str, float]:
+    """Write an update's figures to the log, ``runner.message_hub`` and ``runner.visualizer``.
+
+    Args:
+        unit: of ``step``, 'epochs' or 'iterations'.
+        rows: (N, 6), boxes (x1, y1, x2, y2), whether the map is dead, whether the box is the whole image.
+        before: (N, 4) boxes until now, None at the first update.
+        seconds: that this update took.
+        spent: seconds that localisation has taken of the run's ``run_seconds``.
+
+    Returns:
+        The figures, without the ``localization/`` that stands before each of them elsewhere.
+    """
+    area = float(((rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1])).mean())
+    dead, whole = rows[:, 4:].mean(dim=0).tolist()
+    share = spent / max(run_seconds, 1e-9)
+    values = dict(box_area=area, whole=whole, dead=dead, seconds=seconds, time_share=share)
+    drift = ''
+    if before is not None:
+        pairs = ViewGeometry(torch.stack([before, rows[:, :4]], dim=1), torch.zeros(len(rows), 2, dtype=torch.bool))
+        values['iou_with_last'] = float(pairs.iou(0, 1).mean())
+        drift = f', mean IoU with the boxes before {values["iou_with_last"]:.2f}'
+    named = {f'localization/{key}': value for key, value in values.items()}
+    for key, value in named.items():
+        runner.message_hub.update_scalar(key, value)
+    runner.visualizer.add_scalars(named, step=step)
+    runner.logger.info(
+        f'Boxes of {len(rows)} images after {step} {unit}: mean area {area:.1%} of the image{drift}; '
+        f'{int(rows[:, 5].sum())} ({whole:.1%}) are the whole image, {int(rows[:, 4].sum())} ({dead:.1%}) because '
+        f'the heat map is dead. It took {seconds:.1f} s; localisation has had {share:.2%} of {run_seconds / 3600:.2f} '
+        'hours.'
+    )
+    return values
+
+
+def draw_update(
+    runner, path: Path, step: int, source: ForwardBoxes | ViewBoxes, targets: BoxTargets, number: int, order: str
+) -> None:
+    """Heat maps, boxes and crops of the first ``number`` images to ``path`` and the visualizer.
+
+    Args:
+        order: of the channels as images are loaded, 'bgr' or 'rgb'.
+    """
+    images = targets.whole_images(source.reading.size)
+    pixels = torch.stack([images[index][0] for index in range(min(number, len(images)))])
+    boxes, crop = targets.read()[: len(pixels)], targets.targets[0].crops[0]
+    sheet = draw_boxes(pixels, source.heatmaps(runner, pixels), boxes, crop, order)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+    runner.logger.info(f'Heat maps, boxes and crops of {len(pixels)} images: {path}')
+    runner.visualizer.add_image('vis_boxes', np.asarray(sheet), step=step)
