@@ -116,3 +116,19 @@ def test_bad_numbers_are_refused():
         FreezeLastLayerHook(epochs=-1)
     with pytest.raises(ValueError, match='ClipEachGradientHook: max_norm must be above 0, got 0'):
         ClipEachGradientHook(max_norm=0)
+
+
+@pytest.mark.parametrize('clip_too', [False, True], ids=['scaled', 'unscaled before'])
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_loss_scale_changes_nothing_about_the_length(fused, clip_too):
+    """Fused optimisers unscale in their kernel, behind the hook, unless it was done before (clip_grad)."""
+    weight = torch.nn.Parameter(torch.zeros(4))
+    optimizer = torch.optim.SGD([weight], lr=0.1, fused=fused)
+    hook = ClipEachGradientHook(3.0)
+    optimizer.register_step_pre_hook(lambda stepping, args, kwargs: hook.change(None, stepping))
+    scaler = torch.amp.GradScaler('cpu', init_scale=65536.0)
+    scaler.scale((weight * 100).sum()).backward()  # a gradient of length 200
+    if clip_too:
+        scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    assert weight.norm().item() == pytest.approx(0.1 * 3.0, rel=1e-5)

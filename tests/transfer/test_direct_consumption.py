@@ -3,12 +3,18 @@
 Every test builds the consumer, initialises it as a Runner does, and compares every value with the file's.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 from checkpoints import built, faster_rcnn, plain, pretrained, same, small_resnet
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from toy_runs import toy_runner
 from toys import hcl_branch, mlp_branch, toy_resnet
+
+from viewplug.transfer.check import check_model, origins_in
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs/transfer'
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +71,27 @@ def test_resim_fpn_t_takes_the_pyramid_by_its_own_prefix(tmp_path):
             never_trained.add(name.rsplit('.conv', 1)[0])
     assert never_trained == {'lateral_convs.0', 'fpn_convs.0', 'fpn_convs.3'}
     assert len(mine) == 16
+
+
+def test_resim_fpn_t_without_norm_goes_into_the_papers_detector_which_adds_it(tmp_path):
+    """ReSim, sec. 4.3: the detector has new batch norm in its pyramid, and so no biases before it."""
+    path = tmp_path / 'resim.pth'
+    neck = dict(type='RegionNeck', stages=('P3', 'P4'), fpn_channels=256, hidden_channels=8, out_channels=8)
+    head = dict(type='RegionHead', window=(32, 48), stride=(24, 32), downsample=(8, 16), loss=dict(type='InfoNCELoss'))
+    backbone = dict(type='mmpretrain.ResNet', depth=50, out_indices=(0, 1, 2, 3))
+    state = pretrained(path, backbone, dict(image=mlp_branch(), region=dict(neck=neck, head=head)))
+    cfg = Config.fromfile(CONFIGS / 'coco_mask_rcnn_r50_fpn_1x.py').model
+    assert cfg.neck.norm_cfg.type == 'SyncBN'
+    cfg.backbone.init_cfg, cfg.neck.init_cfg = plain(path), plain(path, 'branches.region.neck.fpn.')
+    detector = built(cfg)
+    reports = {report.module: report for report in check_model(detector, origins_in(detector))}
+    assert not any(report.errors for report in reports.values())
+    (note,) = [note for note in reports['neck'].notes if 'biases' in note]
+    assert note.startswith('5 biases of convolutions (such as lateral_convs.1.conv.bias) are left out')
+    convs = {name: value for name, value in state.items() if 'neck.fpn' in name and name.endswith('conv.weight')}
+    assert len(convs) == 5 and 'target' not in ''.join(convs)
+    for name, value in convs.items():
+        assert torch.equal(detector.neck.get_parameter(name.removeprefix('branches.region.neck.fpn.')), value)
 
 
 def test_an_mmpretrain_classifier_has_it_too(moco):

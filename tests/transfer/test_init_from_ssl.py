@@ -13,6 +13,7 @@ from mmengine.config import ConfigDict
 from mmpretrain.models.backbones.resnet import BasicBlock, ResNet
 from mmpretrain.models.utils import resize_pos_embed
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 from torch import nn
 from torch.nn import functional as F
 from toys import mlp_branch
@@ -132,13 +133,15 @@ def test_a_grid_need_not_be_square_and_a_class_token_can_be_left_behind():
 def test_the_grid_of_a_wide_network_is_read_off_it(tmp_path):
     source = vit()
     torch.save(source.state_dict(), tmp_path / 'timm.pth')
-    for backbone in (
-        vit(1, img_size=(16, 48)),
-        openmmlab_vit((16, 48)),
-        openmmlab_vit((16, 48), 'mmseg', out_indices=(1,)),
+    for backbone, antialias in (
+        (vit(1, img_size=(16, 48)), True),
+        (openmmlab_vit((16, 48)), False),
+        (openmmlab_vit((16, 48), 'mmseg', out_indices=(1,)), False),
     ):
         target, _ = write(tmp_path / 'timm.pth', backbone)
-        assert torch.allclose(target.pos_embed, resize_positions(source.pos_embed, 13, (2, 6)))
+        assert torch.allclose(target.pos_embed, resize_positions(source.pos_embed, 13, (2, 6), antialias))
+    timms = resample_abs_pos_embed(source.pos_embed, [2, 6])
+    assert torch.allclose(resize_positions(source.pos_embed, 13, (2, 6), antialias=True), timms, atol=1e-6)
 
 
 def resnet_of_torchvision() -> nn.Module:

@@ -281,3 +281,18 @@ def test_a_recorded_config_is_read_and_never_run(tmp_path):
     assert recorded_config(dict(meta=dict(cfg='a = ='))) == {} and recorded_config({}) == {}
     assert recorded_commit(dict(meta=dict(mmengine_version='0.10.12' + 'c0' * 20))) == 'c0' * 20
     assert recorded_commit(dict(meta=dict(mmengine_version='0.10.12'))) is None
+
+
+@pytest.mark.parametrize('by_hook', [False, True], ids=['init_cfg', 'InitFromSSL'])
+def test_positions_of_a_query_vit_are_resized_alike_by_itself_and_by_the_check(tmp_path, by_hook):
+    size = dict(model_name='vit_tiny_patch16_224', embed_dim=24, depth=2, num_heads=2)
+    torch.save(MODELS.build(dict(type='viewplug.QueryViT', img_size=32, **size)).state_dict(), tmp_path / 'v.pth')
+    start = {} if by_hook else dict(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'v.pth')))
+    model = nn.Module()
+    model.backbone = MODELS.build(dict(type='viewplug.QueryViT', img_size=64, **size, **start))
+    model.backbone.init_weights()
+    if by_hook:
+        InitFromSSL(str(tmp_path / 'v.pth')).write(model)
+    origin = Origin('backbone', str(tmp_path / 'v.pth'), source='', by_hook=by_hook)
+    (report,) = check_model(model, [origin])
+    assert not report.errors and 'pos_embed resized from 5 to 17 tokens' in report.notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from viewplug.registry import HOOKS
@@ -14,7 +14,9 @@ from viewplug.registry import HOOKS
 class StepGradientHook(Hook):
     """Changes gradients right before each step of the optimiser, behind all reduction, unscaling and clipping.
 
-    It hangs on the optimiser itself, so gradient accumulation and mixed precision need no care.
+    It hangs on the optimiser itself, so gradient accumulation and mixed precision need no care, but for one case: fused
+    optimisers divide by a loss scale in their own kernel. Gradients are then still scaled by ``optimizer.grad_scale``,
+    which torch's GradScaler puts there (None: not scaled) for as long as the step takes.
     """
 
     _handle = None
@@ -99,15 +101,21 @@ class ClipEachGradientHook(StepGradientHook):
 
     def change(self, runner, optimizer: Optimizer) -> None:
         parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
-        clip_each(parameters, self.max_norm)
+        clip_each(parameters, self.max_norm, getattr(optimizer, 'grad_scale', None))
 
 
 @torch.no_grad()
-def clip_each(parameters: list[nn.Parameter], max_norm: float) -> None:
-    """Scale each gradient that is longer than ``max_norm`` down to it, in place."""
+def clip_each(parameters: list[nn.Parameter], max_norm: float, grad_scale: Tensor | None = None) -> None:
+    """Scale each gradient that is longer than ``max_norm`` down to it, in place.
+
+    Args:
+        grad_scale: gradients are this many times what they will count for.
+    """
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return
     lengths = torch.stack(torch._foreach_norm(gradients)).float()
+    if grad_scale is not None:
+        lengths = lengths / grad_scale.to(lengths)
     factors = (max_norm / (lengths + 1e-6)).clamp_max(1)
     torch._foreach_mul_(gradients, list(factors.unbind()))

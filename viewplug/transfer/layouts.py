@@ -94,11 +94,14 @@ def rename(name: str, source: str | None, target: str | None, rows: list[dict] |
     return name
 
 
-def resize_positions(positions: Tensor, tokens: int, grid: tuple[int, int] | None = None) -> Tensor:
+def resize_positions(
+    positions: Tensor, tokens: int, grid: tuple[int, int] | None = None, antialias: bool = False
+) -> Tensor:
     """A position embedding (1, N, C) for ``tokens`` tokens: its grid resized (bicubic), its class token kept.
 
     Args:
         grid: rows and columns of the target; a square where it is not given.
+        antialias: as timm does it; mmpretrain and mmseg do not.
 
     Raises:
         ValueError: neither number is a grid with or without a class token, or the target has one and the source none.
@@ -113,7 +116,7 @@ def resize_positions(positions: Tensor, tokens: int, grid: tuple[int, int] | Non
     side = math.isqrt(positions.shape[1] - kept)
     image = positions[:, kept:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
     if (rows, columns) != (side, side):
-        image = F.interpolate(image.float(), size=(rows, columns), mode='bicubic', align_corners=False)
+        image = F.interpolate(image.float(), size=(rows, columns), mode='bicubic', antialias=antialias)
     image = image.flatten(2).transpose(1, 2).to(positions.dtype)
     return torch.cat([positions[:, :wanted], image], dim=1)
 

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from mmcv.cnn import ConvModule
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from viewplug.transfer.layouts import family_of, find_layouts, rename, resize_positions
@@ -90,16 +92,23 @@ def match(
         found.notes.append('the file has no online copy, so this is the momentum one')
     if found_layout != layout:
         found.notes.append(f'{found_layout} names -> {layout} names')
-    parts = {key.split('.')[0] for key in wanted if '.' in key}
+    parts, biases = {key.split('.')[0] for key in wanted if '.' in key}, []
     for key, value in weights.items():
         if key.startswith(prefix):
             target = rename(key.removeprefix(prefix), found_layout, layout)
             if target not in wanted:
                 found.unexpected.append(target)
-                if target.split('.')[0] in parts:
+                if _before_norm(module, target):
+                    biases.append(target)
+                elif target.split('.')[0] in parts:
                     found.surplus.append(target)
                 continue
             _place(found, module, wanted[target], value, state[wanted[target]])
+    if biases:
+        found.notes.append(
+            f'{len(biases)} biases of convolutions (such as {biases[0]}) are left out: the norm layers that come new '
+            'behind them have shifts of their own'
+        )
     found.missing = [key for key in state if key not in found.weights and key not in found.mismatched]
     return found
 
@@ -154,7 +163,8 @@ def _prefixes(weights: Iterable[str], wanted: Iterable[str], layout: str | None)
 def _place(found: Match, module: nn.Module, key: str, value: Tensor, mine: Tensor) -> None:
     if value.shape != mine.shape and key.endswith('pos_embed') and value.dim() == mine.dim() == 3:
         try:
-            resized = resize_positions(value, mine.shape[1], _grid(module, mine.shape[1]))
+            timms = isinstance(getattr(module, 'timm_model', module), VisionTransformer)
+            resized = resize_positions(value, mine.shape[1], _grid(module, mine.shape[1]), antialias=timms)
         except ValueError as error:
             found.notes.append(str(error))
         else:
@@ -174,6 +184,13 @@ def _grid(module: nn.Module, tokens: int) -> tuple[int, int] | None:
     if isinstance(size, tuple | list) and isinstance(patch, int):
         candidates.append(tuple(side // patch for side in size))
     return next((tuple(grid) for grid in candidates if grid and grid[0] * grid[1] <= tokens), None)
+
+
+def _before_norm(module: nn.Module, name: str) -> bool:
+    """Whether ``name`` is the bias of a convolution that has a norm layer behind it here, and therefore none."""
+    owner, bias, rest = name.rpartition('.conv.bias')
+    unit = dict(module.named_modules()).get(owner) if bias and not rest else None
+    return isinstance(unit, ConvModule) and unit.with_norm and unit.conv.bias is None
 
 
 def _suggestion(prefixes: dict[tuple, int], name: str) -> str:
