@@ -132,8 +132,8 @@ def main() -> None:
     rows = measure(args.images, args.rounds, args.device)
     setting = dict(images=args.images, rounds=args.rounds, threads=args.threads, device=args.device)
     lines = [
-        "| case | against | time over the other's (quartiles) | kept | kept by the other |",
-        '|---|---|---|---|---|',
+        "| case | ours | against | time over the other's (quartiles) | kept | kept by the other |",
+        '|---|---|---|---|---|---|',
     ]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')

@@ -5,7 +5,7 @@
 A step is online forward, target forward, loss, backward, SGD, queue and momentum update on random 224-pixel views,
 whose boxes are drawn as the config's crop draws them. The configs' steps are interleaved (A B A B ...), so that what
 else the machine does falls on all of them; a ratio is the median over rounds of a config's time over MoCo v2's of the
-same round.
+same round. On a CPU freed memory stays with the process, as in tools/train.py.
 
 ContrastiveCrop adds nothing to a step: the row with it has the model of HCL + ReSim, and boxes whose centres lie in the
 box of an object and away from its middle. Windows that do not count are computed like the others, so the difference
@@ -35,6 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from viewplug.batch_views import View
 from viewplug.heads import RegionHead
+from viewplug.host_memory import keep_freed_memory
 from viewplug.views import ViewGeometry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -236,6 +237,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/step_cost')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.device == 'cpu':
+        keep_freed_memory()
     rows = measure(args.configs, args.batch, args.rounds, args.device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     setting = dict(batch=args.batch, rounds=args.rounds, threads=args.threads, device=args.device, size=SIZE)

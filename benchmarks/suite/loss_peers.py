@@ -177,6 +177,35 @@ def dino(dim: int, prototypes: int, device: str) -> Makers:
     return dict(viewplug=viewplug, lightly=lightly)
 
 
+def ibot(masks: Tensor, prototypes: int, device: str) -> Makers:
+    """iBOT's loss of masked patches and its centre's update: logits (masked patches of all images, K) of both sides.
+
+    Args:
+        masks: (N, h, w) bool.
+    """
+    masks = masks.to(device)
+
+    def viewplug() -> Loss:
+        from viewplug.heads import PatchDistillHead
+
+        head = PatchDistillHead(feat_dim=prototypes, warmup_epochs=0).to(device)
+
+        def loss(online: Tensor, target: Tensor) -> Tensor:
+            found = head.loss_of_pairs({0: online}, {0: target}, [(0, 0)], masks=masks[:, None])['loss']
+            head.update([target])
+            return found
+
+        return loss
+
+    def lightly() -> Loss:
+        from lightly.loss import IBOTPatchLoss
+
+        criterion = IBOTPatchLoss(prototypes, teacher_temp=0.07).to(device)
+        return lambda online, target: criterion(target, online, masks)
+
+    return dict(viewplug=viewplug, lightly=lightly)
+
+
 def _in_views(online: Tensor, project: Callable[[Tensor], Tensor]) -> list[Tensor]:
     """Logits view by view, projected by resolution: the global views together, and the local ones, which have been
     through the backbone apart."""

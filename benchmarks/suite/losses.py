@@ -26,7 +26,7 @@ def contests(setting: Setting) -> list[Contest]:
     found.append(_contest('in_batch', f'NT-Xent, 2 x {n} of {dim}', peers.in_batch(), n, dim, True, setting))
     for key, width in dict(cosine_narrow=16 if toy else 256, cosine_wide=32 if toy else 2048).items():
         found.append(_contest(key, f'negative cosine, {n} of {width}', peers.cosine(), n, width, False, setting))
-    return [*found, _dino(setting)]
+    return [*found, _dino(setting), _ibot(setting)]
 
 
 def _dino(setting: Setting) -> Contest:
@@ -46,6 +46,18 @@ def _dino(setting: Setting) -> Contest:
     ]
     work = f'DINO: projections, loss and centre, {n} images, 2 + 8 views, {prototypes:,} prototypes'
     return Contest('dino', work, 'images', entrants, seconds=0 if toy else 30, memory=True)
+
+
+def _ibot(setting: Setting) -> Contest:
+    """Of each image another number of patches is masked, a third of them on average."""
+    toy = setting.quick
+    n, side, prototypes = (3, 4, 16) if toy else (4, 14, 8192)
+    shares = torch.linspace(0.1, 0.5, n)[:, None, None]
+    masks = torch.rand(n, side, side, generator=torch.Generator().manual_seed(2)) < shares
+    rows = int(masks.sum())
+    makers = peers.ibot(masks, prototypes, setting.device)
+    work = f'iBOT: loss and centre, {rows} masked patches of {n} images, {prototypes:,} prototypes'
+    return _contest('ibot', work, makers, rows, prototypes, False, setting)
 
 
 def _contest(

@@ -42,10 +42,10 @@ WORKS = (
     Work('simclr_224', 'SimCLR', 'simclr_r50', 18, 224, 8, 20),
     Work('byol_224', 'BYOL', 'byol_r50', 18, 224, 8, 20),
     Work('simsiam_224', 'SimSiam', 'simsiam_r50', 18, 224, 8, 20),
-    Work('moco_32', 'MoCo v2', 'moco_r18_32px', 18, 32, 64, 20),
-    Work('simclr_32', 'SimCLR', 'simclr_r18_32px', 18, 32, 64, 20),
-    Work('byol_32', 'BYOL', 'byol_r18_32px', 18, 32, 64, 20),
-    Work('simsiam_32', 'SimSiam', 'simsiam_r18_32px', 18, 32, 64, 20),
+    Work('moco_32', 'MoCo v2', 'moco_r18_32px', 18, 32, 32, 20),
+    Work('simclr_32', 'SimCLR', 'simclr_r18_32px', 18, 32, 32, 20),
+    Work('byol_32', 'BYOL', 'byol_r18_32px', 18, 32, 32, 20),
+    Work('simsiam_32', 'SimSiam', 'simsiam_r18_32px', 18, 32, 32, 20),
 )
 
 

@@ -6,7 +6,7 @@ in the order that each library has it. Images are synthetic photographs (smooth 
 that each library keeps them in: (H, W, 3) arrays, BGR for OpenMMLab; tensors (3, H, W) for torchvision's v2 and
 `InMemoryDataset`. Everybody does all of look-up, crop and resize (bilinear, antialiased), colour, blur, flip,
 conversion, collation, copy to the device and normalisation. Those that work sample by sample collate batches of 128
-(32 px), 64 or 16 (224 px).
+(32 px), 64 or 16 (224 px); kornia has such batches at once, crops without antialiasing (it has none) and blurs as v2.
 
 What differs: the blur is Pillow's (three box filters) in viewplug's pipeline by samples, mmpretrain, lightly, and
 torchvision on PIL images, as in MoCo's own code; v2's is a Gaussian of 17 x 17 taps, four deviations of the strongest
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from .contest import Contest, Contestant, Setting
 from .view_pipelines import lightly_views, mmpretrain_views, torchvision_views, v2_views, viewplug_views
-from .views_in_batch import batch_views
+from .views_in_batch import batch_views, kornia_views
 
 Views = Sequence[Tensor]
 
@@ -91,6 +91,7 @@ def _contest(work: Work, setting: Setting) -> Contest:
             entrant('torchvision, PIL', torchvision_views, work.batch),
             entrant('torchvision, v2 tensors', v2_views, work.batch),
             entrant('lightly', lightly_views, work.batch),
+            entrant('kornia', kornia_views, batches[0]),
         ],
         seconds=0 if setting.quick else 28,
         threads=1,

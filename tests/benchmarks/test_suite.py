@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from benchmarks.suite.contest import Contest, Contestant, Setting, contests_of
 from benchmarks.suite.hold import hold, row
 from benchmarks.suite.plot import plot
 from benchmarks.suite.step_models import CONFIGS
-from benchmarks.suite.views_in_batch import batch_views
+from benchmarks.suite.views_in_batch import batch_views, kornia_views
 
 QUICK = Setting(threads=1, quick=True)
 PEERS = dict(
@@ -25,7 +26,9 @@ PEERS = dict(
     torchvision=view_pipelines.torchvision_views,
     v2=view_pipelines.v2_views,
     lightly=view_pipelines.lightly_views,
+    kornia=kornia_views,
 )
+OPTIONAL = ('lightly', 'kornia')
 
 
 class Clock:
@@ -50,8 +53,8 @@ class Clock:
 
 
 def needs(peer: str) -> None:
-    if peer == 'lightly':
-        pytest.importorskip('lightly')
+    if peer in OPTIONAL:
+        pytest.importorskip(peer)
 
 
 def test_contestants_take_turns_and_warm_up_rounds_do_not_count():
@@ -117,9 +120,10 @@ def test_losses_of_the_peers_and_their_gradients_are_ours(key, peer):
     assert len(set(seen)) > 1 if key.startswith('queue') else len(set(seen)) == 1
 
 
-def test_dinos_loss_through_the_projections_and_its_gradients_are_lightlys():
+@pytest.mark.parametrize('key', ['dino', 'ibot'])
+def test_losses_of_prototypes_and_their_gradients_are_lightlys(key):
     needs('lightly')
-    entrants = losses_of('dino')
+    entrants = losses_of(key)
     mine, theirs = entrants['viewplug'].build(), entrants['lightly'].build()
     seen = []
     for _ in range(4):
@@ -175,7 +179,7 @@ def test_boxes_of_the_plain_version_are_ours(key):
 @pytest.mark.parametrize('contest', contests_of('views', QUICK), ids=lambda contest: contest.key)
 def test_views_of_all_have_one_shape_and_type_and_differ_from_each_other(contest):
     for one in contest.contestants:
-        if one.name == 'lightly' and not _has_lightly():
+        if one.name in OPTIONAL and find_spec(one.name) is None:
             continue
         views = one.build()()
         size = views[0].shape[-1]
@@ -218,7 +222,7 @@ def test_views_of_the_peers_are_augmented_as_strongly_as_ours(mine, peer):
     assert abs(np.log(np.abs(a).std() / np.abs(b).std())) < 0.25
 
 
-@pytest.mark.parametrize('peer', PEERS)
+@pytest.mark.parametrize('peer', [peer for peer in PEERS if peer != 'kornia'])  # whose crops are not antialiased
 def test_views_of_the_peers_are_blurred_as_strongly_as_ours(peer):
     needs(peer)
     n = 200
@@ -246,14 +250,6 @@ def test_our_pipeline_is_that_of_the_config():
     assert [bare(step) for step in view_pipelines.steps(224, blur=True)] == [bare(step) for step in config]
     without = [step['type'] for step in view_pipelines.steps(32, blur=False)]
     assert not any('Blur' in name for name in without) and len(without) == len(config) - 1
-
-
-def _has_lightly() -> bool:
-    try:
-        import lightly  # noqa: F401
-    except ModuleNotFoundError:
-        return False
-    return True
 
 
 def contest(**peers) -> Contest:

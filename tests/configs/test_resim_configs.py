@@ -46,6 +46,18 @@ def test_views_are_mirrored_together_and_say_where_they_were_cut(name):
     assert [True, True] in flips and [False, False] in flips and all(a == b for a, b in flips)
 
 
+@pytest.mark.parametrize('name', ['resim_c4_mocov2_r50_in100', 'resim_fpn_mocov2_r50_in100'])
+def test_loader_workers_do_nothing_more_for_regions_than_for_moco(name):
+    """Windows are mapped in batch on the device; a sample has the same steps and flips once in place of twice."""
+    baseline, regions = (read(one).train_dataloader.dataset.pipeline for one in (BASELINE, name))
+    views, shared = baseline[1].to_dict(), regions[1].to_dict()
+    (steps,), (shared_steps,) = views.pop('transforms'), shared.pop('transforms')
+    assert steps.pop() == dict(type='RandomFlip', prob=0.5) and shared.pop('shared_flip') == 0.5
+    assert (steps, views) == (shared_steps, shared)
+    assert baseline[0] == regions[0] and baseline[2:] == regions[2:]
+    assert read(BASELINE).data_preprocessor == read(name).data_preprocessor
+
+
 @pytest.mark.parametrize('name', PAPER)
 def test_settings_are_those_of_section_4_and_table_7(name):
     cfg = read(name)
