@@ -1,5 +1,6 @@
-# DINO's schedule for ViT-S, batch 1024: lr 5e-4 * batch / 256, ten epochs of warm-up, cosine to 1e-5; weight decay 0.04
-# to 0.4, none for biases and norm layers; gradients clipped one parameter at a time; prototypes fixed for an epoch.
+# DINO's schedule for ViT-S, batch 1024: lr 5e-4 * batch / 256, ten epochs of warm-up, cosine to 1e-5 (the released
+# run's; the default of the code is 1e-6); weight decay 0.04 to 0.4, none for biases and norm layers; gradients clipped
+# one parameter at a time; prototypes fixed for an epoch.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.04),

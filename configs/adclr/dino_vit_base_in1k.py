@@ -1,5 +1,5 @@
-# DINO, ViT-B/16, ImageNet-1K, 400 epochs at batch 1024 (arXiv:2104.14294, sec. 3.2): last layer of fixed gain, the
-# target's temperature warmed up over 50 epochs.
+# DINO, ViT-B/16, ImageNet-1K, 400 epochs at batch 1024, as the released run (arXiv:2104.14294): ten local views, crops
+# parted at 0.25 of the image, last layer of fixed gain, the target's temperature warmed up over 50 epochs.
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/dino_vit_small.py',
@@ -11,7 +11,23 @@ _base_ = [
 work_dir = 'work_dirs/adclr/dino_vit_base_in1k'
 model = dict(
     backbone=dict(model_name='vit_base_patch16_224'),
+    online_views=tuple(range(12)),
     branches=dict(cls=dict(neck=dict(norm_last_layer=True), head=dict(warmup_epochs=50))),
 )
-train_dataloader = dict(batch_size=32)  # times 32 processes
-custom_hooks = [*_base_.custom_hooks, *_base_.dino_hooks]
+large_crop = {**_base_.global_crop, 'crop_ratio_range': (0.25, 1.0)}
+little_crop = {**_base_.local_crop, 'crop_ratio_range': (0.05, 0.25)}
+cuts = [
+    [large_crop, *_base_.after_first],
+    [large_crop, *_base_.after_second],
+    [little_crop, *_base_.after_local],
+]
+views_vit_base = {**_base_.multi_crop, 'num_views': [1, 1, 10], 'transforms': cuts}
+train_dataloader = dict(
+    batch_size=32,  # times 32 processes
+    dataset=dict(pipeline=[_base_.load_image, views_vit_base, _base_.pack_views]),
+)
+custom_hooks = [
+    *_base_.custom_hooks,
+    _base_.dino_hooks[0],
+    dict(type='viewplug.ClipEachGradientHook', max_norm=0.3),  # the released run's
+]

@@ -1,4 +1,4 @@
-# The same of a ViT-B/16: 100 epochs, layers decay by 0.65.
+# The same of a ViT-B/16: 100 epochs, layers decay by 0.65, drop path 0.2.
 _base_ = 'finetune_vit_small_in1k.py'
 
 work_dir = 'work_dirs/adclr/finetune_vit_base_in1k'
@@ -13,6 +13,6 @@ model = dict(
 optim_wrapper = dict(optimizer=dict(lr=2e-3), paramwise_cfg=dict(layer_decay_rate=0.65))
 param_scheduler = [
     _base_.param_scheduler[0],
-    {**_base_.param_scheduler[1], 'T_max': 95, 'end': 100, 'begin': 5},
+    {**_base_.param_scheduler[1], 'T_max': 80, 'end': 100},
 ]
 train_cfg = dict(max_epochs=100)

@@ -1,5 +1,5 @@
 # Fine-tuning of a pre-trained ViT-S/16 on ImageNet-1K, with layer-wise learning rates (iBOT, arXiv:2111.07832, sec.
-# 4.1: BEiT's protocol, 200 epochs). Start it with
+# 4.1: BEiT's protocol, 200 epochs, no weight decay of position embeddings and class token). Start it with
 #   --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/adclr/adclr_vit_small_in1k/epoch_800.pth
 _base_ = ['../_base_/default_runtime.py']
 
@@ -57,7 +57,7 @@ train_pipeline = [
 ]
 val_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bilinear'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
@@ -86,14 +86,20 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05),
     constructor='LearningRateDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(layer_decay_rate=0.75, norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
+    paramwise_cfg=dict(
+        layer_decay_rate=0.75,
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        flat_decay_mult=0.0,
+        custom_keys={'pos_embed': dict(decay_mult=0.0), 'cls_token': dict(decay_mult=0.0)},
+    ),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-4, by_epoch=True, begin=0, end=5, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-4, by_epoch=True, begin=0, end=20, convert_to_iter_based=True),
     dict(
-        type='CosineAnnealingLR', T_max=195, eta_min=1e-6, by_epoch=True, begin=5, end=200, convert_to_iter_based=True
+        type='CosineAnnealingLR', T_max=180, eta_min=1e-6, by_epoch=True, begin=20, end=200, convert_to_iter_based=True
     ),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=200, val_interval=10)
 auto_scale_lr = dict(base_batch_size=1024)
-custom_hooks = []
+custom_hooks = [dict(type='viewplug.TransferCheckHook', required=['backbone'])]

@@ -27,4 +27,8 @@ train_dataloader = dict(
     batch_size=32,  # times 32 processes
     dataset=dict(pipeline=[_base_.load_image, _base_.block_masks, views_vit_base, _base_.pack_extras]),
 )
-custom_hooks = [*_base_.custom_hooks, *_base_.dino_hooks]
+custom_hooks = [
+    *_base_.custom_hooks,
+    _base_.dino_hooks[0],
+    dict(type='viewplug.ClipEachGradientHook', max_norm=0.3),  # the released run's
+]

@@ -8,4 +8,9 @@ _base_ = [
 ]
 
 work_dir = 'work_dirs/adclr/ibot_vit_small_in1k'
+param_scheduler = [
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], eta_min=1e-6),
+    _base_.param_scheduler[2],
+]
 custom_hooks = [*_base_.custom_hooks, *_base_.dino_hooks]

@@ -277,3 +277,39 @@ def test_a_query_vit_is_probed_by_its_class_tokens(tool, work_dir, monkeypatch, 
     assert after['head.fc.weight'].shape == (3, 12 * (last or 1))
     expected = model.backbone.state_dict()
     assert all(torch.equal(value, after[f'backbone.{key}']) for key, value in expected.items())
+
+
+OTHERS = dict(
+    dino_r50_in1k=toy_resnet(),
+    dino_mmpretrain_vit_small_in1k=dict(
+        type='mmpretrain.VisionTransformer',
+        arch=dict(embed_dims=12, num_layers=3, num_heads=3, feedforward_channels=24),
+        img_size=32,
+        patch_size=8,
+        out_type='cls_token',
+    ),
+)
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_a_backbone_without_dinos_class_tokens_is_a_sentence_and_the_last_output_is_probed(
+    tool, work_dir, monkeypatch, capsys, name
+):
+    trained = Config.fromfile(ROOT / f'configs/adclr/{name}.py').model.backbone
+    backbone = OTHERS[name]
+    assert backbone['type'] == trained.type and backbone.get('out_type') == trained.get('out_type')
+    cfg = pretraining_config()
+    cfg.model.backbone = backbone
+    cfg.dump(work_dir / 'moco.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        state = MODELS.build(backbone).state_dict()
+    torch.save(dict(state_dict={f'target.backbone.{key}': v for key, v in state.items()}), work_dir / 'epoch_3.pth')
+    arguments = [work_dir, '--epochs', '1', '--prefix', 'target.backbone.']
+    for protocol in ('linear_vit_small', 'linear_vit_base'):
+        assert call(tool, monkeypatch, *arguments, '--protocol', ROOT / f'configs/_base_/{protocol}.py') == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert "the protocol sets backbone=dict(out='cls" in error
+        assert f"model.backbone.type='{trained.type}'" in error and '--protocol imagenet' in error
+    assert call(tool, monkeypatch, *arguments, '--protocol', 'imagenet', *SHORT) == 0
+    after = torch.load(work_dir / 'linear/epoch_1.pth', weights_only=False)['state_dict']
+    assert after['head.fc.weight'].shape == (3, 64 if 'r50' in name else 12)

@@ -14,6 +14,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
 
 from viewplug.backbones.layout import backbone_layout
 from viewplug.datasets.leaves import leaf_datasets
@@ -68,16 +69,18 @@ def linear_config(
         world_size: number of processes that share a batch.
 
     Raises:
-        ValueError: no labelled data, no classes, nothing to load, or a batch that cannot be shared.
+        ValueError: no labelled data, no classes, nothing to load, a batch that cannot be shared, or a protocol whose
+            ``backbone`` does not fit the run's.
     """
     backbone_weights(checkpoint, prefix)  # a sentence now, not an assertion while the model is built
     train_set, val_set = labelled_datasets(pretraining)
     size = single_view_size(pretraining)
     scope = pretraining.get('default_scope') or 'mmpretrain'
-    backbone = _probed(pretraining.model.backbone, protocol.get('backbone', {}))
+    changes = protocol.get('backbone', {})
+    backbone = _probed(pretraining.model.backbone, changes)
     with DefaultScope.overwrite_default_scope(scope):  # for names without a prefix
         classes = _number_of_classes(train_set)
-        channels, is_map = _last_output(backbone, size)
+        channels, is_map = _last_output(backbone, changes, size)
     if augment:
         train_set = training_pipeline(train_set, size)
     if protocol.batch_size % world_size:
@@ -206,8 +209,22 @@ def _probed(backbone: dict, changes: dict) -> dict:
     return backbone
 
 
-def _last_output(backbone: dict, size: int) -> tuple[int, bool]:
+def _last_output(backbone: dict, changes: dict, size: int) -> tuple[int, bool]:
     """Channels of the last output, and whether it is a map."""
     with torch.random.fork_rng(devices=[]):
-        channels, strides = backbone_layout(MODELS.build(copy.deepcopy(backbone)), size)
+        channels, strides = backbone_layout(_built(backbone, changes), size)
     return channels[-1], strides[-1] is not None
+
+
+def _built(backbone: dict, changes: dict) -> nn.Module:
+    try:
+        return MODELS.build(copy.deepcopy(backbone))
+    except TypeError as error:  # the run itself was built, so an argument of the protocol is wrong
+        if not changes:
+            raise
+        settings = ', '.join(f'{key}={value!r}' for key, value in changes.items())
+        raise ValueError(
+            f'the protocol sets backbone=dict({settings}), which model.backbone.type={backbone.type!r} of the run does '
+            f'not take ({error}). Give a protocol without a backbone, such as --protocol imagenet, to probe the last '
+            'output'
+        ) from error
