@@ -1,4 +1,4 @@
-# DINO's schedule for ViT-B: 400 epochs, a lower learning rate, prototypes fixed for three epochs.
+# DINO's schedule for ViT-B: 400 epochs, learning rates of its own, prototypes fixed for three epochs.
 _base_ = './adamw_dino_800e.py'
 
 optim_wrapper = dict(optimizer=dict(lr=3e-3))  # 7.5e-4 * 1024 / 256
