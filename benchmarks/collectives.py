@@ -1,6 +1,6 @@
 """How many bytes a step moves between processes, counted and by formula, and what single items cost.
 
-    python -m benchmarks.collectives [--worlds 1 2 4 8 --rounds 5 --out benchmarks/results/collectives]
+    python -m benchmarks.collectives [--worlds 1 2 4 8 --rounds 5 --traffic-only --out benchmarks/results/collectives]
 
 Traffic: training steps at toy size in gloo processes. Every collective of torch.distributed is counted where it is
 called and put down to the function of viewplug that asked for it. Bytes are those that a rank receives (and sends, the
@@ -9,7 +9,7 @@ patterns being symmetric) when the collective is done by the ring algorithm: (W 
 does not know the code, the bytes that crossed the machine's loopback device meanwhile are printed too, over the number
 of ranks; other programs that talk over loopback add to them.
 
-Items: see ``benchmarks/item_costs.py``.
+Items: see ``benchmarks/item_costs.py``; ``--traffic-only`` keeps those that the results hold.
 """
 
 from __future__ import annotations
@@ -35,13 +35,16 @@ from benchmarks.item_costs import item_costs, table_of_items
 from viewplug.datasets import ShapeScenes
 from viewplug.evaluation.knn import evaluate_knn
 from viewplug.frameworks import Siamese
+from viewplug.heads import CPCHead
 from viewplug.hooks import LocalizationHook
 from viewplug.hooks.view_heatmaps import ViewHeatmaps
 from viewplug.transforms import META_KEYS
+from viewplug.views import ViewGeometry
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = str(ROOT / 'viewplug')
 N, D, SIZE, IMAGES, BANK, K, GRID = 8, 16, 32, 21, 40, 5, 4
+POSITIONS, PROTOTYPES, PATCHES = 2 * 2, 48, 3 * 3
 DDP = 'DDP gradients'
 
 
@@ -119,11 +122,29 @@ def byol() -> dict:
     )
 
 
-MODELS = dict(moco=moco, simclr=simclr, byol=byol)
+def resim() -> dict:
+    """On MoCo without ShuffleBN; a map of 4 x 4 positions, of which averages of 3 x 3 are the negatives."""
+    parts = moco()
+    head = dict(type='RegionHead', window=16, stride=8, downsample=8, feat_dim=D, input_size=SIZE, gather=True)
+    region = dict(neck=dict(type='RegionNeck', stages=(8,), hidden_channels=D, out_channels=D), head=head)
+    parts['branches']['region'] = region
+    return dict(parts, target=dict(type='MomentumTarget'))
+
+
+def dino() -> dict:
+    """With a second head on the same projection, as iBOT's and ADCLR's, which has a centre of its own."""
+    neck = dict(type='DINONeck', out_channels=PROTOTYPES, hidden_channels=D, bottleneck_channels=D)
+    head = dict(type='DistillHead', warmup_epochs=0)
+    both = dict(online_views=(0, 1), target_views=(0, 1))
+    branches = dict(cls=dict(neck=neck, head=head), second=dict(neck='cls', head=head))
+    return dict(branches=branches, target=dict(type='MomentumTarget'), **both)
+
+
+MODELS = dict(moco=moco, simclr=simclr, byol=byol, resim=resim, dino=dino)
 
 
 def model_of(method: str) -> Siamese:
-    backbone = dict(type='mmpretrain.ResNet', depth=18, stem_channels=8, base_channels=8, out_indices=(3,))
+    backbone = dict(type='mmpretrain.ResNet', depth=18, stem_channels=8, base_channels=8, out_indices=(1, 3))
     model = Siamese(backbone=backbone, **MODELS[method]())
     model.init_weights()
     return model
@@ -140,16 +161,23 @@ def training_step(method: str) -> Callable[[], None]:
 
         wrapped.register_comm_hook(None, allreduce_hook)
     views = [torch.randn(N, 3, SIZE, SIZE) for _ in range(2)]
+    whole = ViewGeometry(torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(N, 2, 1), torch.zeros(N, 2, dtype=torch.bool))
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
 
     def step() -> None:
-        losses = wrapped(views, None, mode='loss')
+        losses = wrapped(views, None, mode='loss', geometry=whole)
         optimizer.zero_grad()
         sum(value for key, value in losses.items() if 'loss' in key).backward()
         optimizer.step()
 
     step.gradients = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return step
+
+
+def cpc() -> None:
+    """The head's loss of patches 3 x 3, and its gradient."""
+    target = torch.randn(N, D, 3, 3, requires_grad=True)
+    CPCHead(D, offsets=(1,)).loss(dict(down=torch.randn(N, D, 3, 3)), target)['loss'].backward()
 
 
 def knn() -> None:
@@ -219,6 +247,20 @@ def formulas(w: int, parameters: dict[str, int]) -> dict[str, dict[str, float]]:
             DDP: formula.gradients(w, parameters['simclr']),
         },
         byol={DDP: formula.gradients(w, parameters['byol'])},
+        resim={
+            'heads/queue.py:update': formula.queue(w, N, D),
+            'heads/region.py:_negatives': formula.regions(w, N, POSITIONS, D),
+            'heads/region.py:loss': formula.region_counts(w),
+            DDP: formula.gradients(w, parameters['resim']),
+        },
+        dino={
+            'heads/distill.py:update': formula.centres(w, PROTOTYPES, heads=2),
+            DDP: formula.gradients(w, parameters['dino']),
+        },
+        cpc={
+            'heads/cpc.py:loss': formula.cpc_forward(w, N, PATCHES, D),
+            'ops/gather.py:backward': formula.cpc_backward(w, N, PATCHES, D),
+        },
         knn={'evaluation/knn.py:evaluate_knn': formula.knn(w, IMAGES, 64, K)},
         boxes={'hooks/localization.py:_update_if_due': formula.box_update(w, IMAGES)},
         maps={'hooks/view_heatmaps.py:merge': formula.merged_maps(w, IMAGES, GRID)},
@@ -239,8 +281,8 @@ def count_on_a_rank(rounds: int) -> list[dict]:
     steps = {method: training_step(method) for method in MODELS}
     w, rows = get_world_size(), []
     expected = formulas(w, {method: step.gradients for method, step in steps.items()})
-    for case, function in dict(steps, knn=knn, boxes=box_update, maps=merged_maps).items():
-        repeats = rounds if case in MODELS or case == 'maps' else 1
+    for case, function in dict(steps, cpc=cpc, knn=knn, boxes=box_update, maps=merged_maps).items():
+        repeats = rounds if case in MODELS or case in ('cpc', 'maps') else 1
         for _ in range(2 if case in MODELS else 0):
             function()  # DDP's buckets are ordered anew after the first backward
         _meet()
@@ -308,13 +350,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--worlds', type=int, nargs='+', default=[1, 2, 4, 8])
     parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--traffic-only', action='store_true', help='keep the items that the results hold')
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/collectives')
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = [row for world in args.worlds for row in count(world, args.rounds)]
-    costs = item_costs()
+    costs = json.loads(args.out.with_suffix('.json').read_text())['items'] if args.traffic_only else item_costs()
     setting = dict(batch=N, feat_dim=D, size=SIZE, images=IMAGES, bank=BANK, k=K, grid=GRID, rounds=args.rounds)
-    setting |= dict(torch=torch.__version__, threads=1)
+    setting |= dict(positions=POSITIONS, prototypes=PROTOTYPES, patches=PATCHES, torch=torch.__version__, threads=1)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     result = dict(setting=setting, traffic=rows, items=costs)
     args.out.with_suffix('.json').write_text(json.dumps(result, indent=1) + '\n')
