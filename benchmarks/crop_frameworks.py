@@ -1,78 +1,150 @@
-"""kNN and linear accuracy of four frameworks with RandomCrop and with ContrastiveCrop, on scenes with known objects.
+"""kNN and linear accuracy of four frameworks with RandomCrop and with ContrastiveCrop, and what the runs cost.
 
     python benchmarks/crop_frameworks.py [--frameworks simclr moco byol simsiam --seeds 0 1 2 --epochs 16 --amp bf16]
+    python benchmarks/crop_frameworks.py --data fashion_mnist scenes --epochs 200 --amp bf16         # for one GPU
 
-configs/contrastive_crop/cifar10/{framework}_{rcrop,ccrop}.py as demos (ShapeScenes, a small network, 32-pixel views;
-one learning rate for all, untuned), then tools/linear_eval.py on each. Runs that are done are not repeated: their
-results lie in --work-dir, so several processes may share the cells by seed or framework, and rows of other seeds or
-frameworks that --out holds already, with the same setting, stay in its table.
+--data demo, the default: configs/contrastive_crop/cifar10/{framework}_{rcrop,ccrop}.py as demos (ShapeScenes, a small
+network, 32-pixel views; one learning rate for all, untuned). The other two are ContrastiveCrop's protocol of small
+images, shortened to --epochs: the whole ResNet-18 at 32 pixels, batch 512, lr 0.5, views made in batch.
+
+- fashion_mnist: configs/fashion_mnist/{framework}_{rcrop,ccrop}.py, three equal channels. Needs `apt install
+  dataset-fashion-mnist`, the network, or --data-root, a folder with the four files.
+- scenes: CIFAR-10's configs on 10,000 of the demo's scenes; the queue is no longer than the data set.
+
+Boxes are renewed after each fifth of a run. kNN and tools/linear_eval.py follow. Runs that are done are not repeated,
+and one that was stopped goes on from its last checkpoint: all lies in --work-dir, so several processes may share the
+cells by seed or framework, and rows of other seeds or frameworks that --out holds already, with the same setting, stay
+in its table.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import torch
+from mmengine import Config
+
+from viewplug.demo import to_demo
+from viewplug.schedule import set_epochs
 
 ROOT = Path(__file__).resolve().parents[1]
 CROPS = ('rcrop', 'ccrop')
-LINEAR = [
-    '--no-augment',
-    '--epochs',
-    '30',
-    '--cfg-options',
-    'optim_wrapper.optimizer.lr=1.0',
-    'train_cfg.val_interval=30',
-]
+EPOCHS = dict(demo=16, scenes=200, fashion_mnist=200)
+LINEAR_EPOCHS = dict(demo=30, scenes=100, fashion_mnist=100)
+NUM_SCENES = 10_000
 
 
-def pretrain(
-    framework: str, crop: str, seed: int, epochs: int, threshold: float, amp: list[str], work_dir: Path
-) -> dict:
-    """Top-1 of kNN before and after, and of the linear classifier, in percent."""
-    result = work_dir / 'result.json'
+def run_cell(framework: str, crop: str, seed: int, args: argparse.Namespace) -> dict:
+    """Top-1 of kNN before and after, and of the linear classifier, in percent; minutes and images a second."""
+    work_dir = folder(framework, crop, seed, args)
+    usual = args.data == 'demo' and args.linear_epochs == LINEAR_EPOCHS['demo']
+    result = work_dir / ('result.json' if usual else f'result_{args.linear_epochs}.json')
     if result.exists():
         return json.loads(result.read_text())
-    config = f'configs/contrastive_crop/cifar10/{framework}_{crop}.py'
-    options = [f'randomness.seed={seed}', 'speed.channels_last=True']
-    options += ccrop_options(config, threshold, epochs) if crop == 'ccrop' else []
-    train = [
-        sys.executable,
-        'tools/train.py',
-        config,
-        '--demo',
-        '--epochs',
-        str(epochs),
-        '--work-dir',
-        str(work_dir),
-        *amp,
-    ]
-    subprocess.run([*train, '--cfg-options', *options], check=True, cwd=ROOT)
-    subprocess.run([sys.executable, 'tools/linear_eval.py', str(work_dir), *LINEAR], check=True, cwd=ROOT)
-    scalars = sorted(work_dir.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
-    curve = [json.loads(line) for line in scalars[-1].read_text().splitlines()]
-    curve = [line['knn/top1_k20'] for line in curve if 'knn/top1_k20' in line]
-    linear = json.loads((work_dir / 'linear_eval.json').read_text())['top1']
-    row = dict(framework=framework, crop=crop, seed=seed, untrained=curve[0], knn=curve[-1], linear=linear)
-    row['amp'] = amp[-1] if amp else None
+    if not finished(work_dir):
+        # Not in the work dir itself, where the run writes what became of it.
+        given = work_dir / 'given' / f'{framework}_{crop}.py'
+        given.parent.mkdir(parents=True, exist_ok=True)
+        cell_config(framework, crop, seed, args).dump(given)
+        amp = ['--amp', args.amp] if args.amp else []
+        call('tools/train.py', given, '--work-dir', work_dir, '--resume', *amp)
+    row = dict(framework=framework, crop=crop, seed=seed, **measured(work_dir), amp=args.amp)
+    row['device'] = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
+    if args.linear_epochs:
+        call('tools/linear_eval.py', work_dir, *linear_args(args))
+        row['linear'] = json.loads((work_dir / 'linear_eval.json').read_text())['top1']
     result.write_text(json.dumps(row))
     return row
 
 
-def ccrop_options(config: str, threshold: float, epochs: int) -> list[str]:
-    """Boxes after each fifth of the run; the paper's epochs scaled to a demo would be rounded to odd places."""
-    from mmengine import Config
+def cell_config(framework: str, crop: str, seed: int, args: argparse.Namespace) -> Config:
+    """What tools/train.py is given."""
+    configs = 'fashion_mnist' if args.data == 'fashion_mnist' else 'contrastive_crop/cifar10'
+    cfg = Config.fromfile(ROOT / f'configs/{configs}/{framework}_{crop}.py')
+    if args.data == 'demo':
+        cfg = to_demo(cfg)
+    else:
+        cfg = on_scenes(cfg) if args.data == 'scenes' else cfg
+        cfg.views, cfg.in_memory = 'device', True
+    set_epochs(cfg, args.epochs)
+    every = max(1, args.epochs // 5)
+    for hook in cfg.custom_hooks:
+        if hook.type == 'viewplug.LocalizationHook':
+            hook.update(start=every, interval=every, threshold=args.threshold)
+    dataset, head = cfg.train_dataloader.dataset, cfg.model.branches.image.head
+    if args.data != 'demo':
+        knn = next(hook for hook in cfg.custom_hooks if hook.type == 'viewplug.KNNHook')
+        knn.interval = every
+        if args.data == 'fashion_mnist' and args.data_root:
+            for one in (dataset, knn.train_dataloader.dataset, knn.val_dataloader.dataset):
+                one.data_root = str(args.data_root.absolute())
+    if args.images:
+        dataset['num_images' if 'num_images' in dataset else 'indices'] = args.images
+    if 'queue_len' in head:
+        head.queue_len = min(head.queue_len, args.images or dataset.get('num_images', head.queue_len))
+    if args.batch:
+        cfg.train_dataloader.batch_size = args.batch
+        if 'auto_scale_lr' in cfg:
+            cfg.auto_scale_lr.enable = True
+    cfg.randomness = dict(seed=seed)
+    cfg.speed = dict(channels_last=True)
+    return cfg
 
-    hooks = Config.fromfile(ROOT / config).custom_hooks
-    # The demo puts its own KNNHook first and drops the config's.
-    kept = [None, *(hook for hook in hooks if hook.type != 'viewplug.KNNHook')]
-    place = next(i for i, hook in enumerate(kept) if hook and hook.type == 'viewplug.LocalizationHook')
-    every = max(1, epochs // 5)
-    return [
-        f'custom_hooks.{place}.{key}={value}'
-        for key, value in dict(start=every, interval=every, threshold=threshold).items()
-    ]
+
+def on_scenes(cfg: Config) -> Config:
+    """The demo's scenes, to learn from and to classify, in place of CIFAR-10; network, batch and schedule stay."""
+    demo = to_demo(copy.deepcopy(cfg))  # which changes what it is given
+    knn = [hook for hook in demo.custom_hooks if hook.type == 'viewplug.KNNHook']
+    cfg.custom_hooks = [*knn, *(hook for hook in cfg.custom_hooks if hook.type != 'viewplug.KNNHook')]
+    cfg.train_dataloader.dataset = dict(demo.train_dataloader.dataset, num_images=NUM_SCENES)
+    cfg.data_preprocessor.to_rgb = True
+    return cfg
+
+
+def folder(framework: str, crop: str, seed: int, args: argparse.Namespace) -> Path:
+    parts = [framework, crop, args.epochs, args.threshold, seed, *(f'{k}{v}' for k, v in sizes(args).items())]
+    top = args.work_dir.absolute()
+    return (top if args.data == 'demo' else top / args.data) / '_'.join(map(str, parts))
+
+
+def sizes(args: argparse.Namespace) -> dict[str, int]:
+    """What was given of --images and --batch."""
+    return {key: vars(args)[key] for key in ('images', 'batch') if vars(args)[key]}
+
+
+def linear_args(args: argparse.Namespace) -> list[str]:
+    """The demo: whole images and a learning rate for its short runs. Else ContrastiveCrop's protocol."""
+    if not args.linear_epochs:
+        return []
+    whole, lr = (['--no-augment'], ['optim_wrapper.optimizer.lr=1.0']) if args.data == 'demo' else ([], [])
+    epochs = str(args.linear_epochs)
+    return [*whole, '--epochs', epochs, '--cfg-options', *lr, f'train_cfg.val_interval={epochs}']
+
+
+def call(tool: str, *args) -> None:
+    subprocess.run([sys.executable, tool, *map(str, args)], check=True, cwd=ROOT)
+
+
+def finished(work_dir: Path) -> bool:
+    record = work_dir / 'run.json'
+    return record.exists() and json.loads(record.read_text())['status'] == 'finished'
+
+
+def measured(work_dir: Path) -> dict:
+    """Of all pieces of a run: kNN before and after, minutes (kNN and boxes included), images a second of the steps."""
+    logs = sorted(work_dir.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
+    begun = [time.mktime(time.strptime(path.parents[1].name, '%Y%m%d_%H%M%S')) for path in logs]
+    seconds = sum(path.stat().st_mtime - begin for path, begin in zip(logs, begun, strict=True))
+    lines = [json.loads(line) for path in logs for line in path.read_text().splitlines()]
+    curve = [value for line in lines for key, value in line.items() if key.startswith('knn/top1')]
+    step = statistics.median(line['time'] for line in lines if 'time' in line)
+    images = json.loads((work_dir / 'run.json').read_text())['images_per_step']
+    return dict(untrained=curve[0], knn=curve[-1], minutes=seconds / 60, images_per_second=images / step)
 
 
 def earlier_rows(path: Path, setting: dict) -> dict[tuple[str, str, int], dict]:
@@ -83,51 +155,70 @@ def earlier_rows(path: Path, setting: dict) -> dict[tuple[str, str, int], dict]:
 
 
 def table(rows: list[dict]) -> str:
+    """Means and deviations over seeds; C less R is of the two runs with the same seed."""
     lines = [
-        '| framework | kNN, R-Crop | kNN, C-Crop | linear, R-Crop | linear, C-Crop | kNN, untrained | seeds |',
-        '|---|---|---|---|---|---|---|',
+        '| framework | kNN, R-Crop | kNN, C-Crop | C less R | linear, R-Crop | linear, C-Crop | C less R | '
+        'kNN, untrained | seeds | minutes a run | images/s |',
+        '|' + '---|' * 11,
     ]
     for framework in dict.fromkeys(row['framework'] for row in rows):
         mine = [row for row in rows if row['framework'] == framework]
-        cells = [
-            spread([row[key] for row in mine if row['crop'] == crop]) for key in ('knn', 'linear') for crop in CROPS
-        ]
-        start = spread([row['untrained'] for row in mine])
-        lines.append(f'| {framework} | {" | ".join(cells)} | {start} | {len({row["seed"] for row in mine})} |')
+        cells = []
+        for key in ('knn', 'linear'):
+            found = {crop: {r['seed']: r[key] for r in mine if r['crop'] == crop and key in r} for crop in CROPS}
+            r_crop, c_crop = (found[crop] for crop in CROPS)
+            cells += [spread(list(r_crop.values())), spread(list(c_crop.values()))]
+            cells.append(spread([c_crop[seed] - r_crop[seed] for seed in r_crop if seed in c_crop], '+'))
+        cells += [spread([row['untrained'] for row in mine]), str(len({row['seed'] for row in mine}))]
+        minutes, speed = ([row[key] for row in mine if key in row] for key in ('minutes', 'images_per_second'))
+        cells += [spread(minutes), f'{statistics.median(speed):.0f}' if speed else '']
+        lines.append(f'| {framework} | {" | ".join(cells)} |')
     return '\n'.join(lines)
 
 
-def spread(values: list[float]) -> str:
+def spread(values: list[float], sign: str = '') -> str:
     if not values:
         return ''
     deviation = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
-    return f'{statistics.mean(values):.1f}{deviation}'
+    return f'{statistics.mean(values):{sign}.1f}{deviation}'
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', nargs='+', choices=list(EPOCHS), default=['demo'])
     parser.add_argument('--frameworks', nargs='+', default=['simclr', 'moco', 'byol', 'simsiam'])
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--epochs', type=int, default=16)
+    parser.add_argument('--epochs', type=int, help='of pre-training (default: 16 of the demo, 200 of the others)')
+    parser.add_argument('--linear-epochs', type=int, help='default: 30 of the demo, 100 of the others; 0 is kNN alone')
+    parser.add_argument('--images', type=int, help='to pre-train on')
+    parser.add_argument('--batch', type=int, help='images of a step')
+    parser.add_argument('--data-root', type=Path, help="of Fashion-MNIST's four files")
     parser.add_argument('--threshold', type=float, default=0.1, help='of the heat map (k; the paper has 0.1)')
     parser.add_argument('--amp', choices=('bf16', 'fp16'), help='mixed precision of pre-training')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/crop_frameworks')
-    parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/crop_frameworks')
-    args = parser.parse_args()
-    amp = ['--amp', args.amp] if args.amp else []
-    setting = dict(epochs=args.epochs, threshold=args.threshold, linear=' '.join(LINEAR))
-    rows = earlier_rows(args.out.with_suffix('.json'), setting)
+    parser.add_argument(
+        '--out', type=Path, default=ROOT / 'benchmarks/results/crop_frameworks', help='and _DATA but for the demo'
+    )
+    args = parser.parse_args(argv)
+    for data in args.data:
+        linear = LINEAR_EPOCHS[data] if args.linear_epochs is None else args.linear_epochs
+        mine = dict(data=data, epochs=args.epochs or EPOCHS[data], linear_epochs=linear)
+        fill_table(argparse.Namespace(**{**vars(args), **mine}))
+
+
+def fill_table(args: argparse.Namespace) -> None:
+    """All cells of one kind of data."""
+    out = args.out if args.data == 'demo' else args.out.with_name(f'{args.out.name}_{args.data}')
+    setting = dict(epochs=args.epochs, threshold=args.threshold, linear=' '.join(linear_args(args)), **sizes(args))
+    rows = earlier_rows(out.with_suffix('.json'), setting)
     for seed in args.seeds:
         for framework in args.frameworks:
             for crop in CROPS:
-                work_dir = args.work_dir.absolute() / f'{framework}_{crop}_{args.epochs}_{args.threshold}_{seed}'
-                rows[framework, crop, seed] = pretrain(
-                    framework, crop, seed, args.epochs, args.threshold, amp, work_dir
-                )
+                rows[framework, crop, seed] = run_cell(framework, crop, seed, args)
                 kept = dict(setting=setting, rows=list(rows.values()))
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                args.out.with_suffix('.json').write_text(json.dumps(kept, indent=1) + '\n')
-                args.out.with_suffix('.md').write_text(table(kept['rows']) + '\n')
+                out.parent.mkdir(parents=True, exist_ok=True)
+                out.with_suffix('.json').write_text(json.dumps(kept, indent=1) + '\n')
+                out.with_suffix('.md').write_text(table(kept['rows']) + '\n')
     print(table(list(rows.values())))
 
 

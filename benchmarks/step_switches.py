@@ -1,11 +1,13 @@
 """What each switch of viewplug.StepSpeedHook does to the time of a training step.
 
     python benchmarks/step_switches.py [--rounds 12 --threads 2 --device cpu --out benchmarks/results/step_switches]
+    python benchmarks/step_switches.py --device cuda --batch 512 128         # as many as a GPU has work with
 
 A step of MoCo v2 is online forward, target forward, loss, backward, SGD, queue and momentum update on random views:
-ResNet-18 on 32 px at batch 64, ResNet-50 on 224 px at batch 8. The plain step and those with a switch are interleaved
-(A B A B ...); a ratio is the median over rounds of a switched step's time over the plain one's of the same round.
-Compiling happens before, and its seconds stand apart. bf16 (--amp) is no switch of the hook: it does change rounding.
+ResNet-18 on 32 px at batch 64, ResNet-50 on 224 px at batch 8, or at those of --batch. The plain step and those with a
+switch are interleaved (A B A B ...); a ratio is the median over rounds of a switched step's time over the plain one's
+of the same round. Compiling happens before, and its seconds stand apart. bf16 (--amp) is no switch of the hook: it does
+change rounding.
 """
 
 import argparse
@@ -98,13 +100,14 @@ def measure(work: dict, rounds: int, device: str) -> list[dict]:
     return rows
 
 
-def table(results: dict[str, list[dict]]) -> str:
+def table(results: dict[str, list[dict]], works: dict[str, dict]) -> str:
     lines = ['| step | switches | time over plain (quartiles) | ms | first two steps, s |', '|---|---|---|---|---|']
     for work, rows in results.items():
+        step = f'{work}, batch {works[work]["batch"]}'
         for row in rows:
             low, high = row['ratio_quartiles']
             lines.append(
-                f'| {work}, batch {WORK[work]["batch"]} | {row["name"]} | {row["ratio"]:.3f} ({low:.3f} to {high:.3f}) '
+                f'| {step} | {row["name"]} | {row["ratio"]:.3f} ({low:.3f} to {high:.3f}) '
                 f'| {1000 * row["seconds"]:.0f} | {row["first_seconds"]:.1f} |'
             )
     return '\n'.join(lines)
@@ -115,15 +118,20 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=12)
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--device', default='cpu')
+    usual = [work['batch'] for work in WORK.values()]
+    parser.add_argument(
+        '--batch', type=int, nargs=2, metavar=('R18', 'R50'), default=usual, help='images of a step of each network'
+    )
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/step_switches')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    results = {name: measure(work, args.rounds, args.device) for name, work in WORK.items()}
+    works = {name: {**work, 'batch': batch} for (name, work), batch in zip(WORK.items(), args.batch, strict=True)}
+    results = {name: measure(work, args.rounds, args.device) for name, work in works.items()}
     setting = dict(rounds=args.rounds, threads=args.threads, device=args.device, torch=torch.__version__)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, work=WORK, results=results), indent=1))
-    args.out.with_suffix('.md').write_text(table(results) + '\n')
-    print(table(results))
+    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, work=works, results=results), indent=1))
+    args.out.with_suffix('.md').write_text(table(results, works) + '\n')
+    print(table(results, works))
 
 
 if __name__ == '__main__':

@@ -1,0 +1,6 @@
+# MoCo with ContrastiveCrop, Fashion-MNIST.
+_base_ = 'moco_rcrop.py'
+
+work_dir = 'work_dirs/fashion_mnist/moco_ccrop'
+train_dataloader = dict(dataset=dict(pipeline=_base_.with_ccrop))
+custom_hooks = [*_base_.custom_hooks, _base_.localization]

@@ -1,0 +1,6 @@
+# SimSiam with ContrastiveCrop, Fashion-MNIST.
+_base_ = 'simsiam_rcrop.py'
+
+work_dir = 'work_dirs/fashion_mnist/simsiam_ccrop'
+train_dataloader = dict(dataset=dict(pipeline=_base_.with_ccrop))
+custom_hooks = [*_base_.custom_hooks, _base_.localization]

@@ -1,0 +1,10 @@
+# SimSiam with RandomCrop, Fashion-MNIST, with the settings of CIFAR-10 in ContrastiveCrop, Table 1.
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/simsiam_r18_32px.py',
+    '../_base_/fashion_mnist_500e.py',
+]
+
+work_dir = 'work_dirs/fashion_mnist/simsiam_rcrop'
+optim_wrapper = dict(paramwise_cfg=_base_.predictor_lr)
+custom_hooks = [*_base_.custom_hooks, _base_.knn_hook, _base_.predictor_lr_hook]
