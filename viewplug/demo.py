@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 from mmengine import Config
@@ -63,7 +64,7 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
         return to_own_demo(cfg, epochs)
     if cfg.model.type != 'viewplug.Siamese':
         raise ValueError(f'--demo is for pre-training configs of viewplug.Siamese, got model.type={cfg.model.type!r}')
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)  # its own copy() is shallow
     kind = cfg.model.backbone.type
     cfg.model.backbone = {**cfg.model.backbone, **VITS[kind]} if kind in VITS else BACKBONE
     masked = any(branch.get('masked') for branch in cfg.model.branches.values())
@@ -106,7 +107,7 @@ def to_own_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     The config's ``demo`` says what: ``shrink``, by which the lengths in its pipeline are divided; ``view_size`` of
     kNN's images; ``scenes``, arguments of ShapeScenes; its other keys are merged into the config at the end.
     """
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)  # its own copy() is shallow
     own = dict(cfg.pop('demo'))
     scenes, view_size = {**SCENES, **own.pop('scenes', {})}, own.pop('view_size', VIEW_SIZE)
     cfg.model.backbone = {**BACKBONE, 'norm_cfg': cfg.model.backbone.get('norm_cfg', dict(type='BN'))}
