@@ -4,10 +4,12 @@
 
 configs/adclr/{dino,adclr}_vit_small_in1k.py as demos (ShapeScenes, a ViT of four blocks on 32-pixel views; untuned, the
 same settings for both). Runs that are done are not repeated: their results lie in --work-dir, so several processes may
-share the cells by --seeds or --methods; the last one to end, or another call, writes the table of all.
+share the cells by --seeds or --methods; the last one to end, or another call, writes the table of all. A result is
+that of its --options only.
 """
 
 import argparse
+import hashlib
 import json
 import statistics
 import subprocess
@@ -19,10 +21,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pretrain(method: str, seed: int, args: argparse.Namespace) -> dict | None:
     """Top-1 of kNN before and after, in percent; None where it is not done and ``--collect`` only looks."""
-    work_dir = args.work_dir.absolute() / f'{method}_{args.epochs}_{seed}'
+    work_dir = folder_of(method, seed, args)
     result = work_dir / 'result.json'
     if result.exists():
-        return json.loads(result.read_text())
+        row = json.loads(result.read_text())
+        # Older results do not say their options, so that they may be of any.
+        if row.pop('options', None) == args.options:
+            return row
     if args.collect:
         return None
     config = f'configs/adclr/{method}_vit_small_in1k.py'
@@ -36,8 +41,16 @@ def pretrain(method: str, seed: int, args: argparse.Namespace) -> dict | None:
         key: value for line in lines for key, value in line.items() if key.startswith(('cls.', 'query.', 'health/'))
     }
     row = dict(method=method, seed=seed, untrained=knn[0], knn=knn[-1], last=last)
-    result.write_text(json.dumps(row))
+    result.write_text(json.dumps(dict(row, options=args.options)))
     return row
+
+
+def folder_of(method: str, seed: int, args: argparse.Namespace) -> Path:
+    """One for each set of options, so that several can be compared without repeating any."""
+    name = f'{method}_{args.epochs}_{seed}'
+    if args.options:
+        name += f'_{hashlib.sha256(json.dumps(args.options).encode()).hexdigest()[:8]}'
+    return args.work_dir.absolute() / name
 
 
 def table(rows: list[dict]) -> str:
@@ -57,7 +70,7 @@ def spread(values: list[float]) -> str:
     return f'{statistics.mean(values):.1f}{deviation}'
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--methods', nargs='+', default=['dino', 'adclr'])
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
@@ -66,7 +79,7 @@ def main() -> None:
     parser.add_argument('--options', nargs='*', default=[], metavar='KEY=VALUE', help="tools/train.py's --cfg-options")
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/adclr_knn')
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/adclr_knn')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows = []
     for seed in args.seeds:
         for method in args.methods:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -28,10 +29,15 @@ def fine_tune(
     frozen: bool = False,
     config: str = CONFIG,
 ) -> dict[str, float]:
-    """Train the detector and return AP, AP50 and AP75 in percent; a run that is done is not repeated."""
+    """Train the detector and return AP, AP50 and AP75 in percent; a run of the same setting is not repeated."""
     result = work_dir / 'detection.json'
+    setting = setting_of(scenes, seed, iterations, checkpoint, frozen, config)
     if result.exists():
-        return json.loads(result.read_text())
+        row = json.loads(result.read_text())
+        kept = row.pop('setting', None)
+        if kept == setting or (kept is None and was_run_with(result, scenes, checkpoint, config)):
+            return row
+        print(f'{work_dir} holds a result of another setting and is run anew', flush=True)
     options = [
         f'randomness.seed={seed}',
         f'iterations={iterations}',
@@ -54,8 +60,37 @@ def fine_tune(
     lines = [json.loads(line) for line in scalars[-1].read_text().splitlines()]
     last = next(line for line in reversed(lines) if METRICS['ap'] in line)
     row = {name: round(100 * last[key], 1) for name, key in METRICS.items()}
-    result.write_text(json.dumps(row))
+    result.write_text(json.dumps(dict(row, setting=setting)))
     return row
+
+
+def setting_of(
+    scenes: Path, seed: int, iterations: int, checkpoint: Path | None, frozen: bool, config: str
+) -> dict[str, object]:
+    """All that a result depends on: scenes as they were drawn, the checkpoint by its content."""
+    return dict(
+        scenes=[json.loads((scenes / f'annotations/options_{split}.json').read_text()) for split in ('train', 'val')],
+        seed=seed,
+        iterations=iterations,
+        checkpoint=hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint else None,
+        frozen=frozen,
+        config=config,
+    )
+
+
+def was_run_with(result: Path, scenes: Path, checkpoint: Path | None, config: str) -> bool:
+    """Whether a result without a setting (they came later) is surely of these scenes and this checkpoint.
+
+    The config that its run left says so; the other parts of a setting are in the names of the folders.
+    """
+    left = result.with_name(Path(config).name)
+    if not left.exists():
+        return False
+    text = left.read_text()
+    same_start = 'InitFromSSL' not in text
+    if checkpoint:
+        same_start = f"'{checkpoint}'" in text and checkpoint.stat().st_mtime <= result.stat().st_mtime
+    return same_start and f"'{scenes}/'" in text
 
 
 def last_checkpoint(work_dir: Path) -> Path:

@@ -1,27 +1,32 @@
 """`make transfer-demo`: does pre-training help a detector that sees few labels?
 
-    python benchmarks/transfer_demo.py [--seeds 0 1] [--checkpoint work_dirs/demo/seed_0/epoch_24.pth]
+    python benchmarks/transfer_demo.py [--seeds 0 1] [--checkpoint work_dirs/demo/seed_0/epoch_24.pth] [--out PATH]
 
 A small Faster R-CNN with FPN (configs/transfer/scenes_faster_rcnn_fpn.py) is trained on a few labelled scenes, once
 from the checkpoint of `make demo` (made here if it is not there) and once from random weights, with the same seeds;
 pycocotools evaluates. It prints the table with the paired difference and draws the boxes of both on a sheet. What
-is done is not repeated.
+is done is not repeated; the time is that of this call. Results go to PATH.json and PATH.md, by default in --work-dir.
 """
 
 import argparse
 import json
+import resource
 import statistics
 import sys
 import time
 from pathlib import Path
+
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 
 from scene_detection import CONFIG, fine_tune, last_checkpoint, make_scenes, run  # noqa: E402
 
+from viewplug.transfer.checkpoint import read_checkpoint, weights_of  # noqa: E402
 
-def main() -> None:
+
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
     parser.add_argument('--iterations', type=int, default=400, help='of fine-tuning, 8 images each')
@@ -29,23 +34,49 @@ def main() -> None:
     parser.add_argument('--tested', type=int, default=300, help='scenes to test on')
     parser.add_argument('--checkpoint', type=Path, help='of a --demo run (default: that of make demo, seed 0)')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/transfer_demo')
-    args = parser.parse_args()
-    work_dir = args.work_dir.absolute()
+    parser.add_argument(
+        '--out', type=Path, help='path of the results, without suffix (default: WORK_DIR/transfer_demo)'
+    )
+    args = parser.parse_args(argv)
+    begin, work_dir = time.time(), args.work_dir.absolute()
+    out = args.out or work_dir / 'transfer_demo'
     checkpoint = args.checkpoint.absolute() if args.checkpoint else pretrained()
-    begin = time.time()
     scenes = work_dir / f'scenes_{args.labelled}_{args.tested}'
     make_scenes(scenes, args.labelled, args.tested)
-    rows = []
+    rows, folders = [], []
     for seed in args.seeds:
         for start, weights in (('random', None), ('pre-trained', checkpoint)):
-            folder = work_dir / f'{start}_{args.labelled}_{args.iterations}_{seed}'
-            rows.append(dict(start=start, seed=seed, **fine_tune(scenes, folder, seed, args.iterations, weights)))
-    folders = [
-        work_dir / f'{start}_{args.labelled}_{args.iterations}_{args.seeds[0]}' for start in ('random', 'pre-trained')
-    ]
-    sheet = draw(scenes, folders, work_dir / 'boxes.png')
-    (work_dir / 'rows.json').write_text(json.dumps(dict(checkpoint=str(checkpoint), rows=rows), indent=1) + '\n')
-    print(f'\n{table(rows)}\n\n{verdict(rows)}\nboxes        {sheet}\n{(time.time() - begin) / 60:.1f} minutes')
+            folders.append(work_dir / f'{start}_{args.labelled}_{args.iterations}_{seed}')
+            rows.append(dict(start=start, seed=seed, **fine_tune(scenes, folders[-1], seed, args.iterations, weights)))
+    sheet = draw(scenes, folders[:2], work_dir / 'boxes.png', count=min(6, args.tested))
+    cost = dict(
+        threads=torch.get_num_threads(),
+        minutes=round((time.time() - begin) / 60, 1),
+        processor_minutes=round(processor_seconds() / 60, 1),
+        fine_tuned=sum((folder / 'detection.json').stat().st_mtime >= begin for folder in folders),
+    )
+    setting = dict(iterations=args.iterations, labelled=args.labelled, tested=args.tested)
+    result = dict(setting=dict(setting, **cost), checkpoint=named(checkpoint), rows=rows)
+    text = f'{table(rows)}\n\n{verdict(rows)}\n'
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Path(f'{out}.json').write_text(json.dumps(result, indent=1) + '\n')
+    Path(f'{out}.md').write_text(text)
+    print(f'\n{text}boxes        {sheet}\nresults      {out}.json, {out}.md')
+    print(
+        f'{cost["minutes"]} minutes, {cost["processor_minutes"]} of a processor at {cost["threads"]} threads; '
+        f'{cost["fine_tuned"]} of {len(rows)} detectors trained in this call'
+    )
+
+
+def processor_seconds() -> float:
+    """Of this process and of those that it has run."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def named(path: Path) -> str:
+    """Below this repository as seen from there."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def pretrained() -> Path:
@@ -100,12 +131,9 @@ def draw(scenes: Path, folders: list[Path], path: Path, count: int = 6, threshol
     rows = [[boxed(image, boxes, 'white') for image, boxes in zip(images, truth, strict=True)]]
     cfg = Config.fromfile(ROOT / CONFIG)
     for folder in folders:
-        import torch
-
         with DefaultScope.overwrite_default_scope('mmdet'):
             model = MODELS.build(cfg.model).eval()
-        state = torch.load(last_checkpoint(folder), map_location='cpu', weights_only=False)['state_dict']
-        model.load_state_dict(state)
+        model.load_state_dict(weights_of(read_checkpoint(last_checkpoint(folder))))
         rows.append([boxed(image, detect(model, image, threshold), 'green') for image in images])
     mmcv.imwrite(np.concatenate([np.concatenate(row, 1) for row in rows], 0), str(path))
     return path
@@ -113,7 +141,6 @@ def draw(scenes: Path, folders: list[Path], path: Path, count: int = 6, threshol
 
 def detect(model, image, threshold: float):
     """Boxes (n, 4) above a score, in pixels of ``image``."""
-    import torch
     from mmdet.structures import DetDataSample
 
     sample = DetDataSample(metainfo=dict(img_shape=image.shape[:2], ori_shape=image.shape[:2], scale_factor=(1.0, 1.0)))

@@ -36,6 +36,7 @@ ROWS = {
 }
 TUNING = ('full', 'frozen')
 BASELINE = 'MoCo v2'
+TESTED = 300
 
 
 def pretrain(config: str, stages: bool, seed: int, epochs: int, work_dir: Path) -> Path:
@@ -59,7 +60,10 @@ def cell(name: str, tuning: str, seed: int, args: argparse.Namespace, scenes: Pa
         folder = args.work_dir / f'{Path(config).stem}_{args.epochs}_{seed}'
         checkpoint = pretrain(config, stages, seed, args.epochs, folder)
     label = ''.join(letter if letter.isalnum() else '_' for letter in name)
-    folder = args.work_dir / f'detect_{label}_{tuning}_{args.epochs}_{args.iterations}_{args.labelled}_{seed}'
+    folder = f'detect_{label}_{tuning}_{args.epochs}_{args.iterations}_{args.labelled}_{seed}'
+    if args.tested != TESTED:
+        folder += f'_tested_{args.tested}'
+    folder = args.work_dir / folder
     found = fine_tune(scenes, folder, seed, args.iterations, checkpoint, tuning == 'frozen', detector)
     return dict(row=name, tuning=tuning, seed=seed, **found)
 
@@ -97,7 +101,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--epochs', type=int, default=24, help='of pre-training, both stages together')
     parser.add_argument('--iterations', type=int, default=600, help='of fine-tuning, 8 images each')
     parser.add_argument('--labelled', type=int, default=200, help='scenes to train the detector on')
-    parser.add_argument('--tested', type=int, default=300)
+    parser.add_argument('--tested', type=int, default=TESTED, help='scenes to test it on')
     parser.add_argument('--quick', action='store_true', help='one seed, full fine-tuning, 6 epochs, 200 iterations')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/transfer_table')
     parser.add_argument('--out', type=Path, help='default: benchmarks/results/transfer_table[_quick]')
@@ -118,7 +122,7 @@ def main() -> None:
         for tuning in args.tuning:
             for name in args.rows:
                 cells.append(cell(name, tuning, seed, args, scenes))
-                setting = dict(epochs=args.epochs, iterations=args.iterations, labelled=args.labelled)
+                setting = {key: getattr(args, key) for key in ('epochs', 'iterations', 'labelled', 'tested')}
                 args.out.parent.mkdir(parents=True, exist_ok=True)
                 args.out.with_suffix('.json').write_text(
                     json.dumps(dict(setting=setting, cells=cells), indent=1) + '\n'

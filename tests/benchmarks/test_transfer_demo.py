@@ -1,56 +1,70 @@
-"""The detector of the transfer demo: the checkpoint's values arrive in it, and its evaluation is right."""
+"""The transfer demo: pre-training arrives in its detector, its evaluation is right, it compares its own runs."""
 
+import json
 import math
+import os
+import runpy
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
+from mmdet.visualization import DetLocalVisualizer
 from mmengine import Config
-from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-from viewplug.demo import BACKBONE
+from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 from viewplug.transfer.start_from import start_from
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / 'benchmarks'))
 
+import scene_detection  # noqa: E402
 import transfer_demo  # noqa: E402
-import transfer_table  # noqa: E402
-from scene_detection import CONFIG, make_scenes  # noqa: E402
+from scene_detection import CONFIG, fine_tune, last_checkpoint, make_scenes  # noqa: E402
 
 FPN_T = 'configs/transfer/scenes_faster_rcnn_fpn_t.py'
+RESIM_FPN = 'configs/resim/resim_fpn_mocov2_r50.py'
+LABELLED, TESTED = 8, 4
+
+
+def run_here(script: str, *args: object) -> None:
+    """``scene_detection.run`` in this process: the same scripts, without their imports each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DetLocalVisualizer, '_instance_dict', OrderedDict())  # or the next run writes where the last did
+        patch.setattr(sys, 'argv', [script, *map(str, args)])
+        patch.setattr(os, 'environ', os.environ.copy())
+        patch.chdir(ROOT)
+        try:
+            runpy.run_path(str(ROOT / script), run_name='__main__')
+        except SystemExit as end:
+            assert not end.code, f'{script} ended with {end.code}'
 
 
 @pytest.fixture(scope='module')
-def scenes(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp('scenes') / 'scenes'
-    make_scenes(folder, 8, 4)
+def work_dir(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp('transfer_demo')
+
+
+@pytest.fixture(scope='module')
+def scenes(work_dir) -> Path:
+    folder = work_dir / f'scenes_{LABELLED}_{TESTED}'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene_detection, 'run', run_here)
+        make_scenes(folder, LABELLED, TESTED)
     return folder
 
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory) -> Path:
-    """A checkpoint as a ReSim-FPN demo run leaves it: backbone, and the pyramid of the region branch."""
-    torch.manual_seed(1)
-    backbone = MODELS.build(BACKBONE)
-    neck = MODELS.build(
-        dict(
-            type='viewplug.RegionNeck',
-            stages=('P1', 'P2'),
-            in_channels=(16, 32, 64),
-            in_strides=(2, 4, 4),
-            fpn_channels=32,
-            hidden_channels=8,
-            out_channels=8,
-        )
-    )
-    state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
-    state |= {f'branches.region.neck.{key}': value for key, value in neck.state_dict().items()}
-    path = tmp_path_factory.mktemp('checkpoint') / 'epoch_1.pth'
-    torch.save(dict(state_dict=state, meta={}), path)
-    return path
+    """Of ReSim-FPN pre-trained for an epoch of three steps, `tools/train.py --demo`: backbone and pyramid."""
+    folder = tmp_path_factory.mktemp('pre-training')
+    options = ['train_dataloader.batch_size=8', 'train_dataloader.dataset.num_images=24', 'randomness.seed=1']
+    options += [f'custom_hooks.0.{loader}_dataloader.dataset.num_images=24' for loader in ('train', 'val')]
+    options += ['model.branches.image.head.queue_len=16', 'default_hooks.checkpoint.interval=1']
+    run_here('tools/train.py', RESIM_FPN, '--demo', '--epochs', 1, '--work-dir', folder, '--cfg-options', *options)
+    return last_checkpoint(folder)
 
 
 def small(config: str, scenes: Path, work_dir: Path) -> Config:
@@ -70,7 +84,7 @@ def test_values_arrive_a_step_moves_them_and_ap_is_measured(config, scenes, chec
     cfg = small(config, scenes, tmp_path)
     start_from(cfg, str(checkpoint))
     runner = Runner.from_cfg(cfg)
-    state = torch.load(checkpoint, weights_only=True)['state_dict']
+    state = weights_of(read_checkpoint(checkpoint))
     seen = {}
 
     def look(runner, *args, **kwargs):
@@ -89,6 +103,110 @@ def test_values_arrive_a_step_moves_them_and_ap_is_measured(config, scenes, chec
     assert any(not torch.equal(value, moved[key]) for key, value in backbone.items())
     scalars = {key: value.current() for key, value in runner.message_hub.log_scalars.items()}
     assert 0 <= scalars['val/coco/bbox_mAP'] <= 1 and math.isfinite(scalars['train/loss'])
+
+
+def test_the_demo_runs_the_detector_from_pre_training_and_from_random_weights_and_compares(
+    scenes, checkpoint, work_dir, monkeypatch, capsys
+):
+    monkeypatch.setattr(scene_detection, 'run', run_here)
+    sizes = ['--labelled', str(LABELLED), '--tested', str(TESTED), '--iterations', '2', '--seeds', '0']
+    begin = ['--checkpoint', str(checkpoint), '--work-dir', str(work_dir)]
+    transfer_demo.main([*sizes, *begin, '--out', str(work_dir / 'results/demo')])
+
+    loaded = weights_of(read_checkpoint(checkpoint))
+    convolutions = [key for key in loaded if key.startswith('backbone.') and loaded[key].ndim == 4]
+    moved = {}
+    for start in ('random', 'pre-trained'):
+        after = weights_of(read_checkpoint(last_checkpoint(work_dir / f'{start}_{LABELLED}_2_0')))
+        moved[start] = [float((after[key] - loaded[key]).norm() / loaded[key].norm()) for key in convolutions]
+    assert len(convolutions) > 15 and 0 < max(moved['pre-trained']) < 0.05 and min(moved['random']) > 0.5
+
+    result = json.loads((work_dir / 'results/demo.json').read_text())
+    assert [(row['start'], row['seed']) for row in result['rows']] == [('random', 0), ('pre-trained', 0)]
+    assert all(0 <= row[key] <= 100 for row in result['rows'] for key in ('ap', 'ap50', 'ap75'))
+    setting = result['setting']
+    assert (setting['iterations'], setting['labelled'], setting['tested']) == (2, LABELLED, TESTED)
+    assert setting['threads'] == torch.get_num_threads() and setting['fine_tuned'] == 2
+    assert setting['minutes'] >= 0 and setting['processor_minutes'] > 0
+    text = (work_dir / 'results/demo.md').read_text()
+    assert all(f'| 0 | {start} | ' in text for start in ('random', 'pre-trained', 'difference'))
+    printed = capsys.readouterr().out
+    assert text in printed and '2 of 2 detectors trained in this call' in printed
+    assert (work_dir / 'boxes.png').exists()
+
+    transfer_demo.main([*sizes, *begin])
+    again = json.loads((work_dir / 'transfer_demo.json').read_text())
+    assert again['rows'] == result['rows'] and again['setting']['fine_tuned'] == 0
+
+
+@pytest.fixture
+def tunings(monkeypatch) -> list[tuple]:
+    """Fine-tuning that takes no time: its runs, of which the first has an AP of 1 %, the second of 2 %, and so on."""
+    runs = []
+
+    def run(script, config, *args):
+        runs.append((config, *args))
+        folder = Path(args[args.index('--work-dir') + 1]) / f'{len(runs)}/vis_data'
+        folder.mkdir(parents=True)
+        line = {key: len(runs) / 100 for key in scene_detection.METRICS.values()}
+        (folder / 'scalars.json').write_text(json.dumps(line))
+        os.utime(folder / 'scalars.json', (len(runs), len(runs)))
+
+    monkeypatch.setattr(scene_detection, 'run', run)
+    return runs
+
+
+def exported(folder: Path, tested: int = TESTED) -> Path:
+    (folder / 'annotations').mkdir(parents=True)
+    for split, number in (('train', LABELLED), ('val', tested)):
+        (folder / f'annotations/options_{split}.json').write_text(json.dumps(dict(num_images=number)))
+    return folder
+
+
+def test_a_detector_is_trained_again_only_where_its_setting_differs(tunings, tmp_path):
+    few, many = exported(tmp_path / 'few'), exported(tmp_path / 'many', 2 * TESTED)
+    one, other, same = (tmp_path / name for name in ('one.pth', 'other.pth', 'same.pth'))
+    for path, content in ((one, b'1'), (other, b'2'), (same, b'1')):
+        path.write_bytes(content)
+    work_dir = tmp_path / 'run'
+    assert fine_tune(few, work_dir, 0, 2, one) == dict(ap=1.0, ap50=1.0, ap75=1.0)
+    assert fine_tune(few, work_dir, 0, 2, one)['ap'] == fine_tune(few, work_dir, 0, 2, same)['ap'] == 1.0
+    assert len(tunings) == 1
+    assert fine_tune(few, work_dir, 0, 2, other)['ap'] == 2.0
+    assert fine_tune(many, work_dir, 0, 2, other)['ap'] == 3.0
+    assert fine_tune(many, work_dir, 0, 2, None)['ap'] == 4.0
+    assert fine_tune(many, work_dir, 0, 2, None, frozen=True)['ap'] == 5.0
+    assert fine_tune(many, work_dir, 0, 2, None, frozen=True, config=FPN_T)['ap'] == 6.0
+    assert fine_tune(many, work_dir, 0, 2, None, frozen=True, config=FPN_T)['ap'] == 6.0 and len(tunings) == 6
+
+
+def test_an_older_result_counts_where_its_config_names_the_same_scenes_and_checkpoint(tunings, tmp_path):
+    few, many = exported(tmp_path / 'few'), exported(tmp_path / 'many', 2 * TESTED)
+    one, other = tmp_path / 'one.pth', tmp_path / 'other.pth'
+    for path in (one, other):
+        path.write_bytes(b'1')
+        os.utime(path, (1, 1))
+
+    def older(name: str, config: str | None) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / 'detection.json').write_text('{"ap": 50.0, "ap50": 50.0, "ap75": 50.0}')
+        if config is not None:
+            (folder / Path(CONFIG).name).write_text(config)
+        return folder
+
+    start = f"dict(checkpoint=\n'{one}', type='viewplug.InitFromSSL')\n"
+    data = f"data_root='{few}/'"
+    assert fine_tune(few, older('pre-trained', start + data), 0, 2, one)['ap'] == 50.0
+    assert fine_tune(few, older('random', data), 0, 2)['ap'] == 50.0
+    assert not tunings
+    assert fine_tune(few, older('of another checkpoint', start + data), 0, 2, other)['ap'] == 1.0
+    assert fine_tune(many, older('of other scenes', start + data), 0, 2, one)['ap'] == 2.0
+    assert fine_tune(few, older('not random', start + data), 0, 2)['ap'] == 3.0
+    assert fine_tune(few, older('without a config', None), 0, 2)['ap'] == 4.0
+    os.utime(one)
+    os.utime(older('before the checkpoint', start + data) / 'detection.json', (2, 2))
+    assert fine_tune(few, tmp_path / 'before the checkpoint', 0, 2, one)['ap'] == 5.0
 
 
 def test_average_precision_on_the_export_is_that_of_known_boxes(scenes, tmp_path):
@@ -124,24 +242,3 @@ def test_the_demo_tells_who_won():
     assert transfer_demo.verdict(rows) == 'pre-trained wins: +1.5 AP on average, pre-trained ahead in 1 of 2 seeds'
     worse = [dict(row, ap=row['ap'] if row['start'] == 'random' else 0.0) for row in rows]
     assert transfer_demo.verdict(worse).startswith('random wins: -11.0 AP')
-
-
-def test_the_table_pairs_each_row_with_moco_of_its_seed():
-    cells = [
-        dict(row=row, tuning=tuning, seed=seed, ap=ap + seed, ap50=ap, ap75=ap)
-        for tuning in ('full', 'frozen')
-        for row, ap in (('random', 5.0), ('MoCo v2', 10.0), ('+ HCL', 12.0))
-        for seed in (0, 1)
-    ]
-    lines = transfer_table.table(cells).splitlines()
-    assert lines[0] == 'Full fine-tuning:' and 'Frozen backbone:' in lines
-    assert '| + HCL | 12.5 ± 0.7 | 12.0 ± 0.0 | 12.0 ± 0.0 | +2.0 | 2 |' in lines
-    assert '| random | 5.5 ± 0.7 | 5.0 ± 0.0 | 5.0 ± 0.0 | -5.0 | 2 |' in lines
-
-
-def test_every_row_of_the_table_names_configs_that_are_there():
-    for config, _, detector in transfer_table.ROWS.values():
-        assert config is None or (ROOT / config).is_file()
-        assert (ROOT / detector).is_file()
-    args = transfer_table.parse_args(['--quick'])
-    assert (args.seeds, args.tuning) == ([0], ['full']) and set(args.rows) == set(transfer_table.ROWS)

@@ -1,6 +1,10 @@
 """Collapse and its early signs, watched while a self-supervised run trains."""
 
+import copy
+import math
+
 import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
@@ -13,10 +17,15 @@ from viewplug.evaluation.representation import (
     thin,
     uniformity,
 )
+from viewplug.heads.distill import DistillHead
 from viewplug.registry import HOOKS
 
 MAX_ROWS = 1024
 """Rows of a batch that are measured; region branches and large batches have more."""
+MAX_DISTRIBUTIONS = 256
+"""Rows whose distributions over prototypes are compared; one of 65,536 prototypes has 0.25 MiB."""
+DISTILLATION = ('target_entropy', 'kl', 'center_norm')
+"""What ``viewplug.DistillHead`` returns beside its loss."""
 
 
 @HOOKS.register_module()
@@ -28,15 +37,27 @@ class RepresentationHealthHook(Hook):
     model has no ``latest``; there the outputs of ``model.neck`` are caught, as branch ``neck``, for the first two only.
     On several processes each measures its own batch, and rank 0 reports.
 
+    Of a self-distillation branch (``viewplug.DistillHead``) ``target_entropy``, ``kl`` and ``center_norm`` of every
+    iteration are averaged over the epoch, and over all processes, so that these judge alike.
+
     Written to ``runner.visualizer`` and ``runner.message_hub`` as ``health/<branch>/std`` and so on, over iterations.
     A branch below a threshold is warned of once in a run, but not at its very beginning, where low spread is often
     just the initialisation.
+
+    Self-distillation collapses in two ways, to a uniform output or to one prototype; either has ``kl`` near 0 (DINO,
+    arXiv:2104.14294, sec. 5.3). So have views that agree well, as ADCLR's query crops do. Hence the warning asks for
+    a low ``kl`` of rows that all have the same distribution: their mutual information with the prototypes is as low.
 
     Args:
         interval: Iterations between measurements; the last iteration of an epoch is measured too.
         warn_std: Warn below this spread (1: even on the sphere, 0: a single point). None: never.
         warn_rank: Warn below this effective rank, where batch and dimension allow four times as much. None: never.
         warn_from: Iterations before the first warning; shorter epochs warn from the end of the first on.
+        warn_kl: Warn where an epoch's mean ``kl`` is below this share of log K, the most that K prototypes can tell.
+            None: never. The default is 0.06 nats for 256 prototypes and 0.11 for 65,536. At the start, where prototypes
+            are random directions, ``kl`` to a uniform target is about 1 / (2 d T^2) of d bottleneck channels and the
+            online temperature T: 0.2 nats for DINO's. Healthy demos stay above 0.15; one with teacher_temperature=0.1,
+            which collapses, goes from 0.6 in the first epoch to 0.045 in the fourth.
     """
 
     def __init__(
@@ -45,6 +66,7 @@ class RepresentationHealthHook(Hook):
         warn_std: float | None = 0.1,
         warn_rank: float | None = 2.0,
         warn_from: int = 200,
+        warn_kl: float | None = 0.01,
     ) -> None:
         if not isinstance(interval, int) or interval < 1:
             raise ValueError(f'RepresentationHealthHook: interval must be a positive integer, got {interval!r}.')
@@ -52,12 +74,15 @@ class RepresentationHealthHook(Hook):
         self.warn_from = warn_from
         self.warn_std = warn_std
         self.warn_rank = warn_rank
+        self.warn_kl = warn_kl
         self._warned: set[str] = set()
         self._neck_outputs: list[Tensor] = []
         self._neck_handle = None
         self._measures_now = False
+        self._sums: dict[str, Tensor] = {}  # branch -> of DISTILLATION and of the iterations so far
 
     def before_train(self, runner) -> None:
+        self._sums.clear()
         model = _unwrapped(runner)
         if not hasattr(model, 'latest') and isinstance(getattr(model, 'neck', None), nn.Module):
             self._neck_handle = model.neck.register_forward_hook(self._catch)
@@ -68,6 +93,10 @@ class RepresentationHealthHook(Hook):
         self._neck_outputs.clear()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._add_distillation(outputs or {})
+        # An iteration-based loop counts on, through all passes over the data.
+        if (batch_idx + 1) % len(runner.train_dataloader) == 0 or self.is_last_train_iter(runner):
+            self._report_distillation(runner)
         if not self._measures_now:
             return
         latest = getattr(_unwrapped(runner), 'latest', None) or self._latest_of_neck()
@@ -77,11 +106,7 @@ class RepresentationHealthHook(Hook):
             )
         for name, branch in latest.items():
             values = measure(branch)
-            scalars = {f'health/{name}/{key}': value for key, value in values.items()}
-            for key, value in scalars.items():
-                runner.message_hub.update_scalar(key, value)
-            if scalars:
-                runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
+            _write(runner, name, values)
             if runner.iter + 1 >= min(self.warn_from, len(runner.train_dataloader)):
                 self._judge(runner, name, branch, values)
         self._neck_outputs.clear()
@@ -119,6 +144,45 @@ class RepresentationHealthHook(Hook):
                 'learning rate, BatchNorm in the projector, stronger augmentation, or a higher temperature.',
             )
 
+    def _add_distillation(self, outputs: dict) -> None:
+        for name in [key.removesuffix('.kl') for key in outputs if key.endswith('.kl')]:
+            values = [outputs.get(f'{name}.{key}') for key in DISTILLATION]
+            if all(isinstance(value, Tensor) for value in values):
+                now = torch.stack([value.detach().float() for value in [*values, torch.ones_like(values[0])]])
+                self._sums[name] = self._sums.get(name, 0) + now
+
+    def _report_distillation(self, runner) -> None:
+        for name, sums in self._sums.items():
+            all_reduce(sums)
+            values = dict(zip(DISTILLATION, (sums[:-1] / sums[-1]).tolist(), strict=True))
+            _write(runner, name, values)
+            self._judge_distillation(runner, name, values)
+        self._sums.clear()
+
+    def _judge_distillation(self, runner, name: str, values: dict[str, float]) -> None:
+        branches = getattr(_unwrapped(runner), 'branches', {})
+        if self.warn_kl is None or name not in branches or not isinstance(branches[name].head, DistillHead):
+            return
+        most = math.log(branches[name].head.feat_dim)
+        if f'{name}.kl' in self._warned or not values['kl'] < self.warn_kl * most:
+            return
+        entropy, information = entropy_and_information(_distributions(_unwrapped(runner), name))
+        if not information < self.warn_kl * most:
+            return
+        if entropy > most / 2:
+            kind, meaning = 'the uniform distribution', 'every image takes all prototypes alike'
+            advice = 'a lower teacher_temperature, a center_momentum nearer to 1 or a lower learning rate'
+        else:
+            kind, meaning = 'one prototype', 'every image takes the same one or few'
+            advice = 'a higher teacher_temperature, a lower center_momentum or a lower learning rate'
+        self._warn_once(
+            runner,
+            f'{name}.kl',
+            f'branch {name!r} has collapsed to {kind}: {meaning}, and nothing is left to learn. Over the epoch kl '
+            f'{values["kl"]:.4f} is below warn_kl={self.warn_kl} of log K = {most:.2f}, target_entropy is '
+            f'{values["target_entropy"]:.4f}, center_norm {values["center_norm"]:.3f}. Try {advice}.',
+        )
+
     def _warn_once(self, runner, about: str, sentence: str) -> None:
         if about not in self._warned:
             self._warned.add(about)
@@ -134,6 +198,35 @@ class RepresentationHealthHook(Hook):
         if not self._neck_outputs:
             return {}
         return {'neck': dict(online=dict(enumerate(self._neck_outputs)), target={})}
+
+
+def entropy_and_information(distributions: Tensor) -> tuple[float, float]:
+    """Mean entropy of the rows (N, K), and their mutual information with the columns, which is 0 where all rows are the
+    same; in nats. Fewer than two rows give nan.
+    """
+    if len(distributions) < 2:
+        return float('nan'), float('nan')
+    entropy = torch.special.entr(distributions).sum(dim=1).mean()
+    information = torch.special.entr(distributions.mean(dim=0)).sum() - entropy
+    return float(entropy), float(information)
+
+
+@torch.no_grad()
+def _distributions(model: nn.Module, name: str) -> Tensor:
+    """What the online network makes of the latest batch in a self-distillation branch of Siamese, (N, K)."""
+    rows = thin(torch.cat([_rows(view) for view in model.latest[name]['online'].values()]), MAX_DISTRIBUTIONS)
+    neck = model.necks[model.reads[name].neck]
+    if hasattr(neck, 'watched'):  # the latest rows are what it read; a copy keeps its batch norm as it is
+        rows = copy.deepcopy(neck).eval()(rows)[0]
+    return (rows.float() / model.branches[name].head.loss_module.temperature).softmax(dim=1)
+
+
+def _write(runner, name: str, values: dict[str, float]) -> None:
+    scalars = {f'health/{name}/{key}': value for key, value in values.items()}
+    for key, value in scalars.items():
+        runner.message_hub.update_scalar(key, value)
+    if scalars:
+        runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
 
 
 @torch.no_grad()
