@@ -1,12 +1,10 @@
 import copy
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.dist import get_rank
-from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmpretrain.models import NonLinearNeck, SimSiam
 from processes import in_processes
@@ -17,7 +15,8 @@ from toys import ToyImages as NoiseImages
 
 from viewplug.evaluation.representation import alignment, effective_rank, embedding_std, uniformity
 from viewplug.hooks import RepresentationHealthHook
-from viewplug.hooks.health import DISTILLATION, entropy_and_information, measure
+from viewplug.hooks.distillation_watch import DISTILLATION, DistillationWatch, entropy_and_information
+from viewplug.hooks.health import measure
 
 HOOK = dict(type='viewplug.RepresentationHealthHook', interval=2)
 Z = torch.randn(24, 8, generator=torch.Generator().manual_seed(0))
@@ -250,17 +249,13 @@ def test_information_tells_rows_that_differ_from_rows_that_are_the_same():
 
 
 def means_on_a_process():
-    hook, written = RepresentationHealthHook(), {}
-    hub = MessageHub.get_instance('means')
-    visualizer = SimpleNamespace(add_scalars=lambda values, step: written.update(values))
-    runner = SimpleNamespace(message_hub=hub, visualizer=visualizer, model=nn.Identity(), iter=1)
+    watch = DistillationWatch(warn_kl=0.01)
     for step in range(2):
         values = torch.tensor([3.0, 1.0, 2.0]) * (1 + get_rank() + step)
-        hook._add_distillation({f'cls.{key}': value for key, value in zip(DISTILLATION, values, strict=True)})
-    hook._report_distillation(runner)
-    return written
+        watch.add({f'cls.{key}': value for key, value in zip(DISTILLATION, values, strict=True)})
+    return watch.means(), watch.means()
 
 
 def test_all_processes_judge_the_same_means(tmp_path):
-    expected = {'health/cls/target_entropy': 6.0, 'health/cls/kl': 2.0, 'health/cls/center_norm': 4.0}
-    assert in_processes(means_on_a_process, tmp_path) == [expected, expected]
+    expected = dict(cls=dict(target_entropy=6.0, kl=2.0, center_norm=4.0))
+    assert in_processes(means_on_a_process, tmp_path) == [(expected, {}), (expected, {})]

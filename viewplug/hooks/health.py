@@ -1,10 +1,6 @@
 """Collapse and its early signs, watched while a self-supervised run trains."""
 
-import copy
-import math
-
 import torch
-from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
@@ -17,15 +13,11 @@ from viewplug.evaluation.representation import (
     thin,
     uniformity,
 )
-from viewplug.heads.distill import DistillHead
+from viewplug.hooks.distillation_watch import DistillationWatch
 from viewplug.registry import HOOKS
 
 MAX_ROWS = 1024
 """Rows of a batch that are measured; region branches and large batches have more."""
-MAX_DISTRIBUTIONS = 256
-"""Rows whose distributions over prototypes are compared; one of 65,536 prototypes has 0.25 MiB."""
-DISTILLATION = ('target_entropy', 'kl', 'center_norm')
-"""What ``viewplug.DistillHead`` returns beside its loss."""
 
 
 @HOOKS.register_module()
@@ -74,15 +66,14 @@ class RepresentationHealthHook(Hook):
         self.warn_from = warn_from
         self.warn_std = warn_std
         self.warn_rank = warn_rank
-        self.warn_kl = warn_kl
         self._warned: set[str] = set()
         self._neck_outputs: list[Tensor] = []
         self._neck_handle = None
         self._measures_now = False
-        self._sums: dict[str, Tensor] = {}  # branch -> of DISTILLATION and of the iterations so far
+        self._distillation = DistillationWatch(warn_kl)
 
     def before_train(self, runner) -> None:
-        self._sums.clear()
+        self._distillation.clear()
         model = _unwrapped(runner)
         if not hasattr(model, 'latest') and isinstance(getattr(model, 'neck', None), nn.Module):
             self._neck_handle = model.neck.register_forward_hook(self._catch)
@@ -93,10 +84,15 @@ class RepresentationHealthHook(Hook):
         self._neck_outputs.clear()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self._add_distillation(outputs or {})
+        self._distillation.add(outputs or {})
         # An iteration-based loop counts on, through all passes over the data.
         if (batch_idx + 1) % len(runner.train_dataloader) == 0 or self.is_last_train_iter(runner):
-            self._report_distillation(runner)
+            for name, values in self._distillation.means().items():
+                _write(runner, name, values)
+                if f'{name}.kl' not in self._warned:
+                    found = self._distillation.judge(_unwrapped(runner), name, values)
+                    if found:
+                        self._warn_once(runner, f'{name}.kl', found)
         if not self._measures_now:
             return
         latest = getattr(_unwrapped(runner), 'latest', None) or self._latest_of_neck()
@@ -144,45 +140,6 @@ class RepresentationHealthHook(Hook):
                 'learning rate, BatchNorm in the projector, stronger augmentation, or a higher temperature.',
             )
 
-    def _add_distillation(self, outputs: dict) -> None:
-        for name in [key.removesuffix('.kl') for key in outputs if key.endswith('.kl')]:
-            values = [outputs.get(f'{name}.{key}') for key in DISTILLATION]
-            if all(isinstance(value, Tensor) for value in values):
-                now = torch.stack([value.detach().float() for value in [*values, torch.ones_like(values[0])]])
-                self._sums[name] = self._sums.get(name, 0) + now
-
-    def _report_distillation(self, runner) -> None:
-        for name, sums in self._sums.items():
-            all_reduce(sums)
-            values = dict(zip(DISTILLATION, (sums[:-1] / sums[-1]).tolist(), strict=True))
-            _write(runner, name, values)
-            self._judge_distillation(runner, name, values)
-        self._sums.clear()
-
-    def _judge_distillation(self, runner, name: str, values: dict[str, float]) -> None:
-        branches = getattr(_unwrapped(runner), 'branches', {})
-        if self.warn_kl is None or name not in branches or not isinstance(branches[name].head, DistillHead):
-            return
-        most = math.log(branches[name].head.feat_dim)
-        if f'{name}.kl' in self._warned or not values['kl'] < self.warn_kl * most:
-            return
-        entropy, information = entropy_and_information(_distributions(_unwrapped(runner), name))
-        if not information < self.warn_kl * most:
-            return
-        if entropy > most / 2:
-            kind, meaning = 'the uniform distribution', 'every image takes all prototypes alike'
-            advice = 'a lower teacher_temperature, a center_momentum nearer to 1 or a lower learning rate'
-        else:
-            kind, meaning = 'one prototype', 'every image takes the same one or few'
-            advice = 'a higher teacher_temperature, a lower center_momentum or a lower learning rate'
-        self._warn_once(
-            runner,
-            f'{name}.kl',
-            f'branch {name!r} has collapsed to {kind}: {meaning}, and nothing is left to learn. Over the epoch kl '
-            f'{values["kl"]:.4f} is below warn_kl={self.warn_kl} of log K = {most:.2f}, target_entropy is '
-            f'{values["target_entropy"]:.4f}, center_norm {values["center_norm"]:.3f}. Try {advice}.',
-        )
-
     def _warn_once(self, runner, about: str, sentence: str) -> None:
         if about not in self._warned:
             self._warned.add(about)
@@ -198,27 +155,6 @@ class RepresentationHealthHook(Hook):
         if not self._neck_outputs:
             return {}
         return {'neck': dict(online=dict(enumerate(self._neck_outputs)), target={})}
-
-
-def entropy_and_information(distributions: Tensor) -> tuple[float, float]:
-    """Mean entropy of the rows (N, K), and their mutual information with the columns, which is 0 where all rows are the
-    same; in nats. Fewer than two rows give nan.
-    """
-    if len(distributions) < 2:
-        return float('nan'), float('nan')
-    entropy = torch.special.entr(distributions).sum(dim=1).mean()
-    information = torch.special.entr(distributions.mean(dim=0)).sum() - entropy
-    return float(entropy), float(information)
-
-
-@torch.no_grad()
-def _distributions(model: nn.Module, name: str) -> Tensor:
-    """What the online network makes of the latest batch in a self-distillation branch of Siamese, (N, K)."""
-    rows = thin(torch.cat([_rows(view) for view in model.latest[name]['online'].values()]), MAX_DISTRIBUTIONS)
-    neck = model.necks[model.reads[name].neck]
-    if hasattr(neck, 'watched'):  # the latest rows are what it read; a copy keeps its batch norm as it is
-        rows = copy.deepcopy(neck).eval()(rows)[0]
-    return (rows.float() / model.branches[name].head.loss_module.temperature).softmax(dim=1)
 
 
 def _write(runner, name: str, values: dict[str, float]) -> None:
