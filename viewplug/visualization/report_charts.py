@@ -15,6 +15,9 @@ HEALTH = dict(
     similarity='Similarity of positives',
     alignment='Alignment (lower: closer)',
     uniformity='Uniformity (lower: more even)',
+    target_entropy='Entropy of the target over prototypes, nats',
+    kl='KL of target and online distributions, nats (0: collapsed)',
+    center_norm='Length of the centre',
 )
 
 
