@@ -1,6 +1,6 @@
 # make demo   from nothing to a trained model on the embedded data set (no compiler, no data)
 # make test   the rest of the dependencies (mmdet, mmcv's compiled operators) and the whole test suite
-# make bench  the benchmark suite against mmpretrain, torchvision and lightly (a quarter of an hour on an idle machine)
+# make bench  the benchmark suite against mmpretrain, torchvision, lightly and kornia (a quarter of an hour on an idle machine)
 # make transfer-demo  a small detector on few labels, from the demo's checkpoint and from random weights
 # All are idempotent: installs are skipped until setup.cfg, constraints.txt or pyproject.toml change.
 

@@ -1,4 +1,4 @@
-"""viewplug against mmpretrain, torchvision and lightly on the same work: views, training steps, losses, box updates.
+"""viewplug against mmpretrain, torchvision, lightly and kornia on the same work: views, steps, losses, box updates.
 
     python -m benchmarks [--only views steps losses update] [--device auto] [--threads 2] [--out PATH]
 

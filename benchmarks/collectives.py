@@ -354,8 +354,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/collectives')
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [row for world in args.worlds for row in count(world, args.rounds)]
     costs = json.loads(args.out.with_suffix('.json').read_text())['items'] if args.traffic_only else item_costs()
+    rows = [row for world in args.worlds for row in count(world, args.rounds)]
     setting = dict(batch=N, feat_dim=D, size=SIZE, images=IMAGES, bank=BANK, k=K, grid=GRID, rounds=args.rounds)
     setting |= dict(positions=POSITIONS, prototypes=PROTOTYPES, patches=PATCHES, torch=torch.__version__, threads=1)
     args.out.parent.mkdir(parents=True, exist_ok=True)

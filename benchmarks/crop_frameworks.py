@@ -18,7 +18,6 @@ in its table.
 """
 
 import argparse
-import copy
 import json
 import statistics
 import subprocess
@@ -45,7 +44,10 @@ def run_cell(framework: str, crop: str, seed: int, args: argparse.Namespace) -> 
     usual = args.data == 'demo' and args.linear_epochs == LINEAR_EPOCHS['demo']
     result = work_dir / ('result.json' if usual else f'result_{args.linear_epochs}.json')
     if result.exists():
-        return json.loads(result.read_text())
+        row = json.loads(result.read_text())
+        if row['amp'] != args.amp:
+            raise SystemExit(f'{work_dir} was trained with amp={row["amp"]}; give that, or another --work-dir')
+        return row
     if not finished(work_dir):
         # Not in the work dir itself, where the run writes what became of it.
         given = work_dir / 'given' / f'{framework}_{crop}.py'
@@ -98,7 +100,7 @@ def cell_config(framework: str, crop: str, seed: int, args: argparse.Namespace) 
 
 def on_scenes(cfg: Config) -> Config:
     """The demo's scenes, to learn from and to classify, in place of CIFAR-10; network, batch and schedule stay."""
-    demo = to_demo(copy.deepcopy(cfg))  # which changes what it is given
+    demo = to_demo(cfg)
     knn = [hook for hook in demo.custom_hooks if hook.type == 'viewplug.KNNHook']
     cfg.custom_hooks = [*knn, *(hook for hook in cfg.custom_hooks if hook.type != 'viewplug.KNNHook')]
     cfg.train_dataloader.dataset = dict(demo.train_dataloader.dataset, num_images=NUM_SCENES)

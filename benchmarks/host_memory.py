@@ -97,6 +97,7 @@ def main() -> None:
     for name in STEPS:
         rows.append(measure(name, args))
         print(table(rows[-1:]).splitlines()[-1], flush=True)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     setting = dict(repeats=args.repeats, rounds=args.rounds, threads=args.threads, torch=torch.__version__)
     args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
     args.out.with_suffix('.md').write_text(table(rows) + '\n')

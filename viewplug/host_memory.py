@@ -11,7 +11,7 @@ MMAP_MAX, TRIM_THRESHOLD = -4, -1
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc's malloc reuse large blocks instead of returning them to the kernel; True where that worked.
+    """Have glibc's malloc reuse large blocks instead of returning them to the kernel; True where it accepted that.
 
     torch allocates and frees each activation on a CPU by malloc. glibc maps those above 32 MiB one by one, and gives
     the end of its heap back, so that the kernel has to clear the same pages in every step. The price: the process stays

@@ -15,7 +15,7 @@ from . import SECTIONS
 from .contest import Setting
 from .hold import MEASURED
 
-LIBRARIES = ('torch', 'torchvision', 'numpy', 'scipy', 'PIL', 'mmengine', 'mmcv', 'mmpretrain', 'lightly')
+LIBRARIES = ('torch', 'torchvision', 'numpy', 'scipy', 'PIL', 'mmengine', 'mmcv', 'mmpretrain', 'lightly', 'kornia')
 TITLES = dict(
     views='Views: MoCo v2 augmentation, two views of uint8 images in memory to a normalised batch, one core',
     steps='Training step',

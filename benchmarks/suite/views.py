@@ -6,12 +6,13 @@ in the order that each library has it. Images are synthetic photographs (smooth 
 that each library keeps them in: (H, W, 3) arrays, BGR for OpenMMLab; tensors (3, H, W) for torchvision's v2 and
 `InMemoryDataset`. Everybody does all of look-up, crop and resize (bilinear, antialiased), colour, blur, flip,
 conversion, collation, copy to the device and normalisation. Those that work sample by sample collate batches of 128
-(32 px), 64 or 16 (224 px); kornia has such batches at once, crops without antialiasing (it has none) and blurs as v2.
+(32 px), 64 or 16 (224 px); kornia has such batches at once (on a GPU BatchViews' first).
 
-What differs: the blur is Pillow's (three box filters) in viewplug's pipeline by samples, mmpretrain, lightly, and
-torchvision on PIL images, as in MoCo's own code; v2's is a Gaussian of 17 x 17 taps, four deviations of the strongest
-to either side (SimCLR's rule, a tenth of the view, would be 23); that of BatchViews is a separable Gaussian, cut off at
-four of its own. BatchViews does not round to whole numbers between steps.
+What differs: kornia's crops are not antialiased, which is less work. The blur is Pillow's (three box filters) in
+viewplug's pipeline by samples, mmpretrain, lightly, and torchvision on PIL images, as in MoCo's own code; v2's and
+kornia's is a Gaussian of 17 x 17 taps, four deviations of the strongest to either side (SimCLR's rule, a tenth of the
+view, would be 23); that of BatchViews is a separable Gaussian, cut off at four of its own. BatchViews and kornia do
+not round to whole numbers between steps.
 """
 
 from __future__ import annotations

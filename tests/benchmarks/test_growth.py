@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -62,8 +63,14 @@ def test_bare_regions_are_as_many_as_those_of_the_head(monkeypatch):
     monkeypatch.setattr(
         region, 'weighted_info_nce', lambda q, p, n, *rest: seen.append((q, n)) or original(q, p, n, *rest)
     )
-    growth_steps.region_step('cpu', 3)[0]()
+    step, bare = growth_steps.region_step('cpu', 3)
+    step()
     assert [tuple(len(part) for part in seen[0])] == [(3 * 36, 3 * 144)]
+    products = []
+    softmax = torch.softmax
+    monkeypatch.setattr(torch, 'softmax', lambda x, dim: products.append(tuple(x.shape)) or softmax(x, dim))
+    bare()
+    assert sum(rows for rows, _ in products) == 3 * 36 and {columns for _, columns in products} == {3 * 144}
 
 
 def test_a_square_is_expected_of_regions_and_a_knee_elsewhere():

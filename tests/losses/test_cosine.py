@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from mmpretrain.models.losses import CosineSimilarityLoss
+from torch.nn.functional import normalize
 
 from viewplug.losses import CosineLoss
 
@@ -38,6 +39,7 @@ def test_it_is_mmpretrains_loss_of_the_same_factors(scale, shift):
 def test_the_gradient_is_that_of_the_loss():
     p, z = P.clone().requires_grad_(), Z.clone().requires_grad_()
     assert torch.autograd.gradcheck(CosineLoss(2, 2), (p, z))
+    assert torch.autograd.gradgradcheck(CosineLoss(2, 2), (p, z))
 
 
 def test_the_length_of_a_vector_counts_nothing_and_zero_is_no_nan():
@@ -46,6 +48,14 @@ def test_the_length_of_a_vector_counts_nothing_and_zero_is_no_nan():
     loss = CosineLoss()(zero, torch.randn(2, 5))
     loss.backward()
     assert loss == 0 and zero.grad.isfinite().all()
+
+
+def test_a_row_shorter_than_torchs_normalize_allows_has_the_gradient_of_normalize():
+    short = torch.cat([P[:1] * 1e-14, P[1:]]).requires_grad_()
+    (mine,) = torch.autograd.grad(CosineLoss()(short, Z), short)
+    plain = -(normalize(short, dim=1) * normalize(Z, dim=1)).sum(dim=1).mean()
+    (expected,) = torch.autograd.grad(plain, short)
+    assert short[0].norm() < 1e-12 and torch.allclose(mine, expected, rtol=1e-9)
 
 
 def test_under_autocast_the_loss_is_float32():

@@ -3,6 +3,8 @@
 import argparse
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -178,3 +180,9 @@ def test_the_allow_list_can_call_nothing_that_writes_or_imports():
     harmless = ('numpy', 'collections', 'argparse', 'mmengine', 'viewplug', 'builtins')
     assert all(value.__module__.split('.')[0] in harmless for value in reading._allowed().values())
     assert getattr not in reading._allowed().values()
+
+
+def test_a_run_needs_no_timm():
+    script = "import sys; sys.modules['timm'] = None; import viewplug.launch, viewplug.transfer.matching"
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -48,8 +48,7 @@ class RepresentationHealthHook(Hook):
         warn_kl: Warn where an epoch's mean ``kl`` is below this share of log K, the most that K prototypes can tell.
             None: never. The default is 0.06 nats for 256 prototypes and 0.11 for 65,536. At the start, where prototypes
             are random directions, ``kl`` to a uniform target is about 1 / (2 d T^2) of d bottleneck channels and the
-            online temperature T: 0.2 nats for DINO's. Healthy demos stay above 0.15; one with teacher_temperature=0.1,
-            which collapses, goes from 0.6 in the first epoch to 0.045 in the fourth.
+            online temperature T: 0.2 nats for DINO's.
     """
 
     def __init__(

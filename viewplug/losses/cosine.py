@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
@@ -63,15 +62,15 @@ class _MeanCosine(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, prediction: Tensor, target: Tensor) -> Tensor:
-        lengths = [torch.linalg.vector_norm(side, dim=-1).clamp_min_(_EPS) for side in (prediction, target)]
-        cosine = torch.linalg.vecdot(prediction, target).div_(lengths[0] * lengths[1])
+        cosine, *lengths = _cosines(prediction, target)
         ctx.save_for_backward(prediction, target, cosine, *lengths)
         return cosine.mean()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: Tensor):
         prediction, target, cosine, *lengths = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, which what forward kept knows nothing of
+            cosine, *lengths = _cosines(prediction, target)
         share = grad / cosine.numel()
         across = (share / (lengths[0] * lengths[1])).unsqueeze(-1)
         gradients: list[Tensor | None] = [None, None]
@@ -81,3 +80,9 @@ class _MeanCosine(torch.autograd.Function):
                 along = (share * cosine / length.square()).masked_fill_(length <= _EPS, 0.0)
                 gradients[index] = (other * across).addcmul_(own, along.unsqueeze(-1), value=-1)
         return tuple(gradients)
+
+
+def _cosines(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each pair of rows, and the lengths of both."""
+    lengths = [torch.linalg.vector_norm(side, dim=-1).clamp_min(_EPS) for side in (prediction, target)]
+    return torch.linalg.vecdot(prediction, target) / (lengths[0] * lengths[1]), *lengths

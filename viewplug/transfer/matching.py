@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mmcv.cnn import ConvModule
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from viewplug.transfer.layouts import family_of, find_layouts, rename, resize_positions
@@ -163,8 +163,8 @@ def _prefixes(weights: Iterable[str], wanted: Iterable[str], layout: str | None)
 def _place(found: Match, module: nn.Module, key: str, value: Tensor, mine: Tensor) -> None:
     if value.shape != mine.shape and key.endswith('pos_embed') and value.dim() == mine.dim() == 3:
         try:
-            timms = isinstance(getattr(module, 'timm_model', module), VisionTransformer)
-            resized = resize_positions(value, mine.shape[1], _grid(module, mine.shape[1]), antialias=timms)
+            grid = _grid(module, mine.shape[1])
+            resized = resize_positions(value, mine.shape[1], grid, antialias=_is_timms(module))
         except ValueError as error:
             found.notes.append(str(error))
         else:
@@ -184,6 +184,12 @@ def _grid(module: nn.Module, tokens: int) -> tuple[int, int] | None:
     if isinstance(size, tuple | list) and isinstance(patch, int):
         candidates.append(tuple(side // patch for side in size))
     return next((tuple(grid) for grid in candidates if grid and grid[0] * grid[1] <= tokens), None)
+
+
+def _is_timms(module: nn.Module) -> bool:
+    """Whether it is timm's ViT, of which there is none as long as nobody has imported timm."""
+    timm = sys.modules.get('timm.models.vision_transformer')
+    return timm is not None and isinstance(getattr(module, 'timm_model', module), timm.VisionTransformer)
 
 
 def _before_norm(module: nn.Module, name: str) -> bool:
