@@ -183,15 +183,15 @@ def ibot(masks: Tensor, prototypes: int, device: str) -> Makers:
     Args:
         masks: (N, h, w) bool.
     """
-    masks = masks.to(device)
 
     def viewplug() -> Loss:
         from viewplug.heads import PatchDistillHead
 
         head = PatchDistillHead(feat_dim=prototypes, warmup_epochs=0).to(device)
+        of_view = masks[:, None].to(device)
 
         def loss(online: Tensor, target: Tensor) -> Tensor:
-            found = head.loss_of_pairs({0: online}, {0: target}, [(0, 0)], masks=masks[:, None])['loss']
+            found = head.loss_of_pairs({0: online}, {0: target}, [(0, 0)], masks=of_view)['loss']
             head.update([target])
             return found
 
@@ -200,8 +200,8 @@ def ibot(masks: Tensor, prototypes: int, device: str) -> Makers:
     def lightly() -> Loss:
         from lightly.loss import IBOTPatchLoss
 
-        criterion = IBOTPatchLoss(prototypes, teacher_temp=0.07).to(device)
-        return lambda online, target: criterion(target, online, masks)
+        criterion, chosen = IBOTPatchLoss(prototypes, teacher_temp=0.07).to(device), masks.to(device)
+        return lambda online, target: criterion(target, online, chosen)
 
     return dict(viewplug=viewplug, lightly=lightly)
 

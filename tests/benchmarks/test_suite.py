@@ -280,21 +280,23 @@ def test_a_peer_that_is_not_installed_or_fails_is_a_row_with_the_reason():
         assert status == 'measured' or status in table
 
 
-def test_the_suite_runs_without_lightly_and_says_so_in_every_row_of_it(tmp_path, monkeypatch):
-    for name in [name for name in sys.modules if name.split('.')[0] == 'lightly']:
+def test_the_suite_runs_without_peers_and_says_so_in_every_row_of_them(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.split('.')[0] in OPTIONAL]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, 'lightly', None)  # importing it raises ModuleNotFoundError
+    for peer in OPTIONAL:
+        monkeypatch.setitem(sys.modules, peer, None)  # importing it raises ModuleNotFoundError
     out = tmp_path / 'new/suite'
     assert main(['--quick', '--only', 'losses', 'views', '--skip-memory', '--threads', '1', '--out', str(out)]) == 0
     sections = json.loads(out.with_suffix('.json').read_text())['sections']
     assert list(sections) == ['views', 'losses']
-    assert sections['losses']['setting']['versions']['lightly'] is None
     rows = [line for section in sections.values() for found in section['contests'] for line in found['rows']]
     for line in rows:
-        expected = 'lightly not installed: lightly' if line['peer'] == 'lightly' else 'measured'
-        assert line['status'] == expected
-    assert sum(line['peer'] == 'lightly' for line in rows) == 5 + 3 + 3
-    assert out.with_suffix('.md').read_text().count('lightly not installed: lightly') == 11
+        peer = line['peer']
+        assert line['status'] == (f'{peer} not installed: {peer}' if peer in OPTIONAL else 'measured')
+    for peer, number in dict(lightly=5 + 1 + 1 + 3 + 2, kornia=3 + 2).items():
+        assert sections['losses']['setting']['versions'][peer] is None
+        assert sum(line['peer'] == peer for line in rows) == number
+        assert out.with_suffix('.md').read_text().count(f'{peer} not installed: {peer}') == number
     assert out.with_suffix('.png').stat().st_size > 10_000
 
 
