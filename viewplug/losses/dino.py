@@ -99,48 +99,48 @@ def sharpened(logits: Tensor, center: Tensor, temperature: float) -> tuple[Tenso
     """
     found = torch.empty(logits.shape, dtype=at_least_float32(logits[:0]).dtype, device=logits.device)
     entropies = found.new_empty(len(logits))
+    shift = center.to(found.dtype) / -temperature
     for part in _blocks(logits):
-        log = at_least_float32(logits[part]).sub(center.to(found.dtype)).div_(temperature).log_softmax(dim=1)
-        torch.exp(log, out=found[part])
-        entropies[part] = -torch.linalg.vecdot(found[part], log)
+        scaled = torch.add(shift, logits[part], alpha=1 / temperature)
+        softmax = torch.softmax(scaled, dim=1, out=found[part])
+        log_total = scaled.amax(dim=1) - softmax.amax(dim=1).log()
+        entropies[part] = log_total - torch.linalg.vecdot(softmax, scaled)
     return found, entropies
 
 
 class _PrototypeCrossEntropy(torch.autograd.Function):
-    """Keeps the logits and targets that exist anyway and one number a row; backward makes the gradient and no more.
+    """Keeps the logits and targets, which exist anyway; backward makes the gradient and no more of that size.
 
     Written plainly (divide, log-softmax, multiply) training keeps two float32 matrices a pair of views beside them.
     """
 
     @staticmethod
     def forward(ctx, online: Tensor, target: Tensor, temperature: float, mass: float) -> Tensor:
-        total = torch.empty(len(online), dtype=target.dtype, device=online.device)
-        losses = torch.empty_like(total)
+        losses = torch.empty(len(online), dtype=target.dtype, device=online.device)
         for part in _blocks(online):
-            rows = online[part].to(target.dtype)
-            highest = rows.amax(dim=1, keepdim=True)
-            exponentials = torch.sub(rows, highest).div_(temperature).exp_().sum(dim=1)
-            total[part] = highest.squeeze(1).div_(temperature).add_(exponentials.log_())
-            losses[part] = mass * total[part] - torch.linalg.vecdot(target[part], rows) / temperature
+            log = (online[part].to(target.dtype) / temperature).log_softmax(dim=1)
+            losses[part] = -torch.linalg.vecdot(target[part], log)
         ctx.temperature, ctx.mass = temperature, mass
-        ctx.save_for_backward(online, target, total)
+        ctx.save_for_backward(online, target)
         return losses
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        online, target, total = ctx.saved_tensors
+        online, target = ctx.saved_tensors
         gradient = torch.empty_like(online)
         scale = (grad / ctx.temperature).unsqueeze(1)
+        in_place = online.dtype == target.dtype
         for part in _blocks(online):
-            rows = online[part].to(target.dtype)
-            softmax = torch.add(-total[part, None], rows, alpha=1 / ctx.temperature).exp_()
-            softmax.mul_(ctx.mass * scale[part])
-            gradient[part] = softmax.addcmul_(target[part], scale[part], value=-1)
+            scaled = online[part].to(target.dtype) / ctx.temperature
+            softmax = torch.softmax(scaled, dim=1, out=gradient[part] if in_place else None)
+            softmax.mul_(ctx.mass * scale[part]).addcmul_(target[part], scale[part], value=-1)
+            if not in_place:
+                gradient[part] = softmax
         return gradient, None, None, None
 
 
 def _blocks(matrix: Tensor) -> list[slice]:
     """Rows a few at a time, so that what is computed on the way stays small: in a core's cache on a CPU."""
-    elements = 1 << (17 if matrix.device.type == 'cpu' else 24)
+    elements = 1 << (19 if matrix.device.type == 'cpu' else 24)
     rows = max(1, elements // max(1, matrix.shape[1]))
     return [slice(start, start + rows) for start in range(0, len(matrix), rows)]
