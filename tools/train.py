@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
+from viewplug.command import leave_process_group
 from viewplug.requirements import require
 
 
@@ -67,6 +68,7 @@ def main() -> int:
 
     try:
         train(args)
+        leave_process_group()
     except UserError as error:
         if args.traceback:
             raise

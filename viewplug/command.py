@@ -31,11 +31,24 @@ def run_tool(
 
     try:
         found = work(args)
+        leave_process_group()
         return found if isinstance(found, int) else 0
     except (UserError, ValueError, FileNotFoundError) as error:
         if getattr(args, 'traceback', False):
             raise
         return _told(error)
+
+
+def leave_process_group() -> None:
+    """At the end of a tool that ran in several processes: join the threads of the process group while Python runs.
+
+    mmengine's Runner starts the group and nobody ends it; at exit it can then happen that gloo's threads outlive what
+    they need, and a process that did all its work dies of SIGABRT.
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _told(error: Exception) -> int:
