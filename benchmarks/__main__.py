@@ -5,8 +5,9 @@
 Contestants take turns (A B C, B C A, ...) after two rounds of warm-up; a ratio is the median over rounds of
 viewplug's time per unit over the peer's of the same round, so above 1 viewplug is slower. Every row is reported; a
 peer that is not installed too (``pip install -e '.[onedl,bench]' -c constraints.txt``). About a quarter of an hour on
-two CPU cores that do nothing else. Writes OUT.json and OUT.md after every contest, OUT.png at the end; sections that
-were not asked for stay as an earlier run left them.
+two CPU cores that do nothing else. On a CPU malloc keeps freed memory for everybody, as tools/train.py has it
+(``viewplug.host_memory``), so that nobody's time depends on whose blocks the kernel takes back. Writes OUT.json and
+OUT.md after every contest, OUT.png at the end; sections that were not asked for stay as an earlier run left them.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from benchmarks.suite.contest import Setting, contests_of
 from benchmarks.suite.hold import MEASURED, hold
 from benchmarks.suite.plot import plot
 from benchmarks.suite.progress import Progress
+from viewplug.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -84,5 +86,6 @@ def run(names: Sequence[str], setting: Setting, out: Path, with_memory: bool = T
 if __name__ == '__main__':
     warnings.filterwarnings('ignore')
     MMLogger.get_current_instance().setLevel('ERROR')
+    keep_freed_memory()
     torch.backends.cudnn.benchmark = True
     sys.exit(main())

@@ -24,7 +24,7 @@ from viewplug.requirements import require
 BINS = 32
 JITTER = dict(
     type='RandomApply',
-    transforms=[dict(type='ColorJitter', brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)],
+    transforms=[dict(type='viewplug.ColorJitter', brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)],
     prob=0.8,
 )
 DISTORTION = [JITTER, dict(type='RandomGrayscale', prob=0.2, keep_channels=True)]

@@ -56,7 +56,8 @@ def markdown(sections: dict) -> str:
     """A table a section, every row of every contest."""
     parts = [
         'Ratio: time of viewplug over time of the peer for the same work, median over interleaved rounds (quartiles). '
-        '**Above 1 viewplug is slower.** "Within spread": 1 lies between the quartiles.'
+        '**Above 1 viewplug is slower.** "Within spread": 1 lies between the quartiles. '
+        'On a CPU malloc keeps freed memory, for everybody.'
     ]
     for name, section in sections.items():
         text = [f'## {TITLES.get(name, name)}', _note(name), _setting(section['setting']), _table(section['contests'])]

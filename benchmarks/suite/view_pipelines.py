@@ -30,14 +30,18 @@ MOCO_V2 = dict(
 V2_KERNEL = 17
 
 
-def steps(size: int, blur: bool, crop: str = 'viewplug.RandomResizedCrop') -> list[dict]:
-    """One view in OpenMMLab's vocabulary, as in configs/_base_/views_mocov2.py and mmpretrain's MoCo v2 config."""
+def steps(size: int, blur: bool, library: str = 'viewplug') -> list[dict]:
+    """One view in OpenMMLab's vocabulary, as in configs/_base_/views_mocov2.py and mmpretrain's MoCo v2 config.
+
+    Args:
+        library: 'viewplug' or 'mmpretrain', whose crop and colour jitter are used.
+    """
     how = MOCO_V2
     return [
-        dict(type=crop, scale=size, crop_ratio_range=how['area'], backend='pillow'),
+        dict(type=f'{library}.RandomResizedCrop', scale=size, crop_ratio_range=how['area'], backend='pillow'),
         dict(
             type='mmpretrain.RandomApply',
-            transforms=[dict(type='mmpretrain.ColorJitter', **how['jitter'])],
+            transforms=[dict(type=f'{library}.ColorJitter', **how['jitter'])],
             prob=how['jitter_prob'],
         ),
         dict(
@@ -63,7 +67,7 @@ def steps(size: int, blur: bool, crop: str = 'viewplug.RandomResizedCrop') -> li
 
 
 def viewplug_views(images: np.ndarray, size: int, blur: bool, device: str) -> Pipeline:
-    """viewplug's MultiView and crop, which keep where views were cut; the rest is mmpretrain's."""
+    """viewplug's MultiView and crop, which keep where views were cut, and colour jitter; the rest is mmpretrain's."""
     view = steps(size, blur)
     keys = ('sample_idx', 'img_shape', 'crop_box', 'flip')
     return _openmmlab('viewplug.MultiView', view, keys, images, device)
@@ -71,7 +75,7 @@ def viewplug_views(images: np.ndarray, size: int, blur: bool, device: str) -> Pi
 
 def mmpretrain_views(images: np.ndarray, size: int, blur: bool, device: str) -> Pipeline:
     """As mmpretrain's MoCo v2 config has it, Pillow backend."""
-    view = steps(size, blur, 'mmpretrain.RandomResizedCrop')
+    view = steps(size, blur, 'mmpretrain')
     return _openmmlab('mmpretrain.MultiView', view, ('sample_idx', 'img_shape'), images, device)
 
 

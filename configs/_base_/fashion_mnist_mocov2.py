@@ -7,7 +7,7 @@ data_preprocessor = dict(mean=[72.94] * 3, std=[90.02] * 3, to_rgb=False)
 
 crop = dict(scale=32, crop_ratio_range=(0.2, 1.0), backend='pillow')
 after_crop = [
-    dict(type='RandomApply', transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4)], prob=0.8),
+    dict(type='RandomApply', transforms=[dict(type='viewplug.ColorJitter', brightness=0.4, contrast=0.4)], prob=0.8),
     dict(type='RandomFlip', prob=0.5),
 ]
 view_pipeline = [dict(type='viewplug.RandomResizedCrop', **crop), *after_crop]

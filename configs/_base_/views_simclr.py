@@ -6,7 +6,7 @@ view_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(
         type='RandomApply',
-        transforms=[dict(type='ColorJitter', brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)],
+        transforms=[dict(type='viewplug.ColorJitter', brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)],
         prob=0.8,
     ),
     dict(type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989)),

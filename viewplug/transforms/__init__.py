@@ -5,6 +5,7 @@ from viewplug.requirements import require
 require('mmengine', 'mmcv', 'mmpretrain')
 
 from .block_masks import BlockMasks  # noqa: E402
+from .color_jitter import ColorJitter  # noqa: E402
 from .contrastive_crop import ContrastiveCrop  # noqa: E402
 from .drop_colours import DropColours  # noqa: E402
 from .multi_view import META_KEYS, MultiView  # noqa: E402
@@ -18,6 +19,7 @@ from .sobel import Sobel  # noqa: E402
 
 __all__ = [
     'BlockMasks',
+    'ColorJitter',
     'ContrastiveCrop',
     'DropColours',
     'GaussianNoise',

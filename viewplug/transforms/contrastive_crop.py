@@ -74,8 +74,7 @@ class ContrastiveCrop(RandomResizedCrop):
         return super().transform(results)
 
     def rand_crop_params(self, img: np.ndarray) -> tuple[int, int, int, int]:
-        self._last = self.rand_contrastive_crop(img)
-        return self._last
+        return self.rand_contrastive_crop(img)
 
     @cache_randomness
     def rand_contrastive_crop(self, img: np.ndarray) -> tuple[int, int, int, int]:

@@ -1,5 +1,6 @@
 """mmpretrain's RandomResizedCrop that says where it cut."""
 
+import mmcv
 import numpy as np
 from mmpretrain.datasets.transforms import RandomResizedCrop as StockRandomResizedCrop
 
@@ -14,14 +15,13 @@ class RandomResizedCrop(StockRandomResizedCrop):
     """
 
     def transform(self, results: dict) -> dict:
-        height, width = results['img'].shape[:2]
-        self._last = None
-        results = super().transform(results)
-        top, left, crop_height, crop_width = self._last
-        corners = (left / width, top / height, (left + crop_width) / width, (top + crop_height) / height)
-        results['crop_box'] = np.asarray(corners, dtype=np.float32)
+        image = results['img']
+        top, left, height, width = self.rand_crop_params(image)
+        # Contiguous, since Pillow's copy of a cut-out piece takes longer than the resizing.
+        crop = np.ascontiguousarray(image[top : top + height, left : left + width])
+        size = tuple(self.scale[::-1])
+        view = mmcv.imresize(crop, size, interpolation=self.interpolation, backend=self.backend)
+        corners = np.array([left, top, left + width, top + height])
+        results['crop_box'] = (corners / np.tile(image.shape[1::-1], 2)).astype(np.float32)
+        results['img'], results['img_shape'] = view, view.shape
         return results
-
-    def rand_crop_params(self, img: np.ndarray) -> tuple[int, int, int, int]:
-        self._last = super().rand_crop_params(img)
-        return self._last
