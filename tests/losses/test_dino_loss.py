@@ -111,11 +111,39 @@ def arrays_made(loss_of, *inputs) -> tuple[int, int]:
     return len(seen), len(set(backward.made) - known)
 
 
-def test_forward_makes_no_array_as_large_as_the_logits_and_backward_the_gradient_only():
+def test_forward_and_backward_make_one_array_as_large_as_the_logits_each():
     online, target = torch.randn(256, 8192, requires_grad=True), distributions(256, 8192, dtype=torch.float32)
-    assert arrays_made(lambda: DINOLoss()(online, target), online, target) == (0, 1)
+    assert arrays_made(lambda: DINOLoss()(online, target), online, target) == (1, 1)
     plain = arrays_made(lambda: -(target * F.log_softmax(online / 0.1, dim=1)).sum(1).mean(), online, target)
     assert plain[0] >= 3 and plain[1] >= 3
+
+
+def test_neither_logits_nor_targets_are_kept_and_nothing_where_no_gradient_is_asked_for():
+    online, target = torch.randn(256, 8192, requires_grad=True), distributions(256, 8192, dtype=torch.float32)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        DINOLoss()(online, target)
+    inputs = {online.untyped_storage().data_ptr(), target.untyped_storage().data_ptr()}
+    large = [t.untyped_storage().data_ptr() for t in saved if t is not None and t.numel() == online.numel()]
+    assert len(large) == 1 and large[0] not in inputs
+    with LargeArrays(online.numel()) as without_gradient, torch.no_grad():
+        DINOLoss()(online, target)
+    with LargeArrays(online.numel()) as of_a_constant:
+        DINOLoss()(online.detach(), target)
+    assert not {*without_gradient.made, *of_a_constant.made} - inputs
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_gradients_of_half_precision_logits_are_those_of_float32_to_their_last_digits(dtype):
+    """Scaled as a GradScaler scales, with a gradient that float16 could not hold unscaled."""
+    scale, online = 2.0**12, torch.randn(8, 4096).to(dtype)
+    target = distributions(8, 4096, dtype=torch.float32)
+    found, expected = online.clone().requires_grad_(), online.float().requires_grad_()
+    (DINOLoss(0.1)(found, target) * scale).backward()
+    (DINOLoss(0.1)(expected, target) * scale).backward()
+    assert 0 < (expected.grad / scale * 8 * 0.1).abs().median() < 1e-5  # before temperature, mean and scale
+    precision = 2 * torch.finfo(dtype).eps
+    torch.testing.assert_close(found.grad.float(), expected.grad, rtol=precision, atol=precision * 1e-3)
 
 
 @pytest.mark.parametrize('kind', [DINOLoss, IBOTLoss])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
@@ -50,7 +51,8 @@ class DINOLoss(nn.Module):
                 f'{type(self).__name__}: logits {tuple(online.shape)} and targets {tuple(target.shape)} must both be '
                 '(rows, prototypes)'
             )
-        return _PrototypeCrossEntropy.apply(online, target.detach(), self.temperature, mass)
+        needs_gradient = online.requires_grad and torch.is_grad_enabled()
+        return _PrototypeCrossEntropy.apply(online, target.detach(), self.temperature, mass, needs_gradient)
 
     def extra_repr(self) -> str:
         return f'temperature={self.temperature}'
@@ -103,40 +105,49 @@ def sharpened(logits: Tensor, center: Tensor, temperature: float) -> tuple[Tenso
     for part in _blocks(logits):
         scaled = torch.add(shift, logits[part], alpha=1 / temperature)
         softmax = torch.softmax(scaled, dim=1, out=found[part])
-        log_total = scaled.amax(dim=1) - softmax.amax(dim=1).log()
-        entropies[part] = log_total - torch.linalg.vecdot(softmax, scaled)
+        entropies[part] = _log_total(scaled, softmax) - torch.linalg.vecdot(softmax, scaled)
     return found, entropies
 
 
 class _PrototypeCrossEntropy(torch.autograd.Function):
-    """Keeps the logits and targets, which exist anyway; backward makes the gradient and no more of that size.
+    """The loss and, of the same exponentials, its gradient but for the factor of each row that backward brings.
 
-    Written plainly (divide, log-softmax, multiply) training keeps two float32 matrices a pair of views beside them.
+    That is all that is made and kept of the logits' size: neither they nor the targets are. Written plainly (divide,
+    log-softmax, multiply) training keeps two float32 matrices a pair of views beside them.
     """
 
     @staticmethod
-    def forward(ctx, online: Tensor, target: Tensor, temperature: float, mass: float) -> Tensor:
+    def forward(ctx, online: Tensor, target: Tensor, temperature: float, mass: float, needs_gradient: bool) -> Tensor:
         losses = torch.empty(len(online), dtype=target.dtype, device=online.device)
+        kept = torch.empty_like(online, dtype=_dtype_kept(online)) if needs_gradient else None
+        in_place = kept is not None and kept.dtype == target.dtype
         for part in _blocks(online):
-            log = (online[part].to(target.dtype) / temperature).log_softmax(dim=1)
-            losses[part] = -torch.linalg.vecdot(target[part], log)
-        ctx.temperature, ctx.mass = temperature, mass
-        ctx.save_for_backward(online, target)
+            scaled = online[part].to(target.dtype) * (1 / temperature)
+            softmax = torch.softmax(scaled, dim=1, out=kept[part] if in_place else None)
+            losses[part] = mass * _log_total(scaled, softmax) - torch.linalg.vecdot(target[part], scaled)
+            if kept is not None:
+                torch.sub(target[part], softmax, alpha=mass, out=kept[part])
+        ctx.temperature, ctx.dtype = temperature, online.dtype
+        ctx.save_for_backward(kept)
         return losses
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: Tensor):
-        online, target = ctx.saved_tensors
-        gradient = torch.empty_like(online)
-        scale = (grad / ctx.temperature).unsqueeze(1)
-        in_place = online.dtype == target.dtype
-        for part in _blocks(online):
-            scaled = online[part].to(target.dtype) / ctx.temperature
-            softmax = torch.softmax(scaled, dim=1, out=gradient[part] if in_place else None)
-            softmax.mul_(ctx.mass * scale[part]).addcmul_(target[part], scale[part], value=-1)
-            if not in_place:
-                gradient[part] = softmax
-        return gradient, None, None, None
+        (kept,) = ctx.saved_tensors
+        gradient = torch.empty_like(kept, dtype=ctx.dtype)
+        torch.mul(kept, (grad / -ctx.temperature).unsqueeze(1), out=gradient)
+        return gradient, None, None, None, None
+
+
+def _log_total(logits: Tensor, softmax: Tensor) -> Tensor:
+    """Logarithm of each row's sum of exponentials, from its largest logit and that one's share."""
+    return logits.amax(dim=1) - softmax.amax(dim=1).log()
+
+
+def _dtype_kept(logits: Tensor) -> torch.dtype:
+    """float16 holds gradients behind the scaled loss only, and what is kept is not scaled yet."""
+    return torch.float32 if logits.dtype == torch.float16 else logits.dtype
 
 
 def _blocks(matrix: Tensor) -> list[slice]:
