@@ -85,7 +85,7 @@ def region_step(device: str, regions: int) -> Steps:
     Views of 224 pixels: 36 windows and 144 negatives an image.
     """
     from viewplug.heads.region import RegionHead
-    from viewplug.heads.region_contrast import CHUNK_ELEMENTS
+    from viewplug.losses.info_nce_of_rows import CHUNK_ELEMENTS
     from viewplug.views import ViewGeometry
 
     head = RegionHead(feat_dim=DIM).to(device)

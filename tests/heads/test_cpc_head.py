@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
-from viewplug.heads import CPCHead, region_contrast
+from viewplug.heads import CPCHead
+from viewplug.losses import info_nce_of_rows
 from viewplug.necks.masked_conv import DIRECTIONS, toward
 
 ROWS, COLS, DIM, T = 4, 3, 5, 0.7
@@ -100,7 +101,7 @@ def test_chunks_of_any_size_give_one_loss_and_one_gradient(monkeypatch):
     contexts, latents = batch()
     results = []
     for elements in (2**24, 100, 1):  # all at once; a few predictions; one
-        monkeypatch.setattr(region_contrast, 'CHUNK_ELEMENTS', elements)
+        monkeypatch.setattr(info_nce_of_rows, 'CHUNK_ELEMENTS', elements)
         head.zero_grad()
         x = latents.clone().requires_grad_()
         loss = head.loss(turned(contexts), x)['loss']
@@ -119,7 +120,7 @@ def test_memory_is_bounded_by_the_chunk_not_by_the_similarities(monkeypatch):
             seen.extend(x.numel() for x in (out if isinstance(out, tuple | list) else [out]) if torch.is_tensor(x))
             return out
 
-    monkeypatch.setattr(region_contrast, 'CHUNK_ELEMENTS', 4096)
+    monkeypatch.setattr(info_nce_of_rows, 'CHUNK_ELEMENTS', 4096)
     head = CPCHead(8, offsets=(1,), loss=LOSS)
     latents, contexts = torch.randn(32, 8, 5, 5), dict(down=torch.randn(32, 8, 5, 5))
     with Spy():

@@ -10,9 +10,9 @@ from mmengine.model import BaseModule, ModuleDict, ModuleList
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from viewplug.heads.region_contrast import weighted_info_nce
 from viewplug.losses import InfoNCELoss
 from viewplug.losses.info_nce import info_nce
+from viewplug.losses.info_nce_of_rows import weighted_info_nce
 from viewplug.necks.masked_conv import DIRECTIONS, toward
 from viewplug.ops import at_least_float32
 from viewplug.ops.gather import gather_rows_with_grad

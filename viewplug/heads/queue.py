@@ -8,6 +8,8 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from viewplug.losses import InfoNCELoss
+from viewplug.losses.info_nce_of_rows import weighted_info_nce
 from viewplug.ops import at_least_float32, gather_rows
 from viewplug.registry import MODELS
 
@@ -21,7 +23,9 @@ class QueueHead(BaseModule):
     wraps round, so any batch size and any number of processes fit any queue.
 
     Args:
-        loss: config or instance of a loss on (positive, negatives) similarities.
+        loss: config or instance of a loss on (positive, negatives) similarities. Of ``viewplug.InfoNCELoss`` the
+            temperature is taken, and the (N, K) similarities are never all there
+            (:func:`viewplug.losses.info_nce_of_rows.weighted_info_nce`); a loss of another class is handed them.
         queue_len: number of keys kept, K.
         feat_dim: length of an embedding, D; 324 for HCL (128 + 196).
         start: what the queue holds at first. ``'random'``: K random unit vectors, as the authors' code. Until they
@@ -72,9 +76,11 @@ class QueueHead(BaseModule):
         self.flush()
         with torch.autocast(online.device.type, enabled=False):
             online, target = at_least_float32(online), at_least_float32(target)
-            positive = (online * target).sum(dim=1)
-            negatives = online @ self.queue[: self._filled].to(online.dtype).t()
-            return {'loss': self.loss_module(positive, negatives)}
+            queue = self.queue[: self._filled].to(online.dtype)
+            if type(self.loss_module) is InfoNCELoss:
+                weights = online.new_full((len(online),), 1 / max(1, len(online)))
+                return {'loss': weighted_info_nce(online, target, queue, weights, self.loss_module.temperature)}
+            return {'loss': self.loss_module((online * target).sum(dim=1), online @ queue.t())}
 
     def update(self, targets: Sequence[Tensor]) -> None:
         """Once per step: take the keys of all target views (each (N, D)), gathered over processes, for the queue."""

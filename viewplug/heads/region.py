@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from viewplug.encoding import unpacked
-from viewplug.heads.region_contrast import weighted_info_nce
 from viewplug.heads.region_windows import WindowGrid, maps_of_tokens
 from viewplug.losses import CosineLoss, InfoNCELoss
+from viewplug.losses.info_nce_of_rows import weighted_info_nce
 from viewplug.ops import at_least_float32, gather_rows
 from viewplug.ops.gather import gather_rows_with_grad
 from viewplug.registry import MODELS

@@ -6,8 +6,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from viewplug.heads import region_contrast
-from viewplug.heads.region_contrast import weighted_info_nce
+from viewplug.losses import info_nce_of_rows
+from viewplug.losses.info_nce_of_rows import weighted_info_nce
 
 T = 0.2
 
@@ -27,7 +27,7 @@ def written_out(queries, positives, negatives, weights, temperature):
 
 @pytest.mark.parametrize('chunk', [1, 30, 10**6])
 def test_value_and_gradients_are_those_of_the_sum_written_out(monkeypatch, chunk):
-    monkeypatch.setattr(region_contrast, 'CHUNK_ELEMENTS', chunk)
+    monkeypatch.setattr(info_nce_of_rows, 'CHUNK_ELEMENTS', chunk)
     arguments, weights = [unit(7, 4), unit(7, 4), unit(9, 4)], torch.rand(7).double()
     weights[2] = 0
     found = weighted_info_nce(*arguments, weights, T)
@@ -40,7 +40,7 @@ def test_value_and_gradients_are_those_of_the_sum_written_out(monkeypatch, chunk
 
 @pytest.mark.parametrize('chunk', [1, 30, 10**6])
 def test_a_query_s_excluded_row_is_no_negative_of_it_and_of_others_is(monkeypatch, chunk):
-    monkeypatch.setattr(region_contrast, 'CHUNK_ELEMENTS', chunk)
+    monkeypatch.setattr(info_nce_of_rows, 'CHUNK_ELEMENTS', chunk)
     queries, positives, negatives = arguments = [unit(4, 3), unit(4, 3), unit(6, 3)]
     excluded, weights = torch.tensor([5, 0, 0, 2]), torch.rand(4).double()
     found = weighted_info_nce(*arguments, weights, T, excluded)
@@ -89,7 +89,7 @@ class Largest(TorchDispatchMode):
 
 
 def test_no_matrix_of_similarities_is_ever_made_or_kept(monkeypatch):
-    monkeypatch.setattr(region_contrast, 'CHUNK_ELEMENTS', 2**16)
+    monkeypatch.setattr(info_nce_of_rows, 'CHUNK_ELEMENTS', 2**16)
     queries, positives, negatives = (
         normalize(torch.randn(rows, 16), dim=1).requires_grad_() for rows in (1024, 1024, 4096)
     )
@@ -98,3 +98,58 @@ def test_no_matrix_of_similarities_is_ever_made_or_kept(monkeypatch):
         weighted_info_nce(queries, positives, negatives, torch.ones(1024), T).backward()
     assert seen.numel == 2**16  # of 2^22
     assert sum(kept) == 16 * (1024 + 1024 + 4096)
+
+
+def test_negatives_without_a_gradient_are_taken_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(info_nce_of_rows, 'BLOCK_ELEMENTS', dict(cpu=2**16))
+    queries, positives, negatives = (normalize(torch.randn(rows, 16), dim=1) for rows in (2048, 2048, 4096))
+    queries.requires_grad_()
+    kept = []
+    with saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x), Largest() as seen:
+        weighted_info_nce(queries, positives, negatives, torch.ones(2048), T).backward()
+    assert seen.numel == 2**16  # of 2^23
+    assert kept == [16 * 2048]
+
+
+@pytest.mark.parametrize(('queries', 'elements'), [(1, 1), (3, 12), (1024, 2**20)])
+@pytest.mark.parametrize('rising', [False, True])
+def test_blocks_of_negatives_give_what_all_at_once_give(monkeypatch, queries, elements, rising):
+    monkeypatch.setattr(info_nce_of_rows, 'BLOCK_QUERIES', queries)
+    monkeypatch.setattr(info_nce_of_rows, 'BLOCK_ELEMENTS', dict(cpu=elements))
+    arguments, weights = [unit(7, 4), unit(7, 4), unit(9, 4).detach()], torch.rand(7).double()
+    if rising:  # the largest similarity comes last, far above the others
+        arguments[2] = arguments[0].detach()[:1] * torch.logspace(-2, 1, 9).double()[:, None]
+    found, expected = weighted_info_nce(*arguments, weights, T), written_out(*arguments, weights, T)
+    assert torch.allclose(found, expected, rtol=1e-10)
+    gradients = [torch.autograd.grad(3 * loss, arguments[:2]) for loss in (found, expected)]
+    for a, b in zip(*gradients, strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_without_negatives_the_loss_and_its_gradient_are_0():
+    arguments = [unit(3, 4), unit(3, 4), torch.zeros(0, 4).double()]
+    loss = weighted_info_nce(*arguments, torch.ones(3).double(), T)
+    assert loss.item() == 0
+    for gradient in torch.autograd.grad(loss, arguments[:2]):
+        assert not gradient.any()
+
+
+def test_a_query_that_has_found_its_key_loses_no_digits():
+    query = torch.tensor([[1.0, 0.0]]).requires_grad_()
+    others = torch.tensor([[0.0, 1.0], [0.6, 0.8]])
+    loss = weighted_info_nce(query, query.detach(), others, torch.ones(1), 0.04)
+    (gradient,) = torch.autograd.grad(loss, query)
+    exact = query.detach().double().requires_grad_()
+    expected = written_out(exact, query.detach().double(), others.double(), torch.ones(1), 0.04)
+    (true,) = torch.autograd.grad(expected, exact)
+    assert expected < 1e-4
+    torch.testing.assert_close(loss.double(), expected.detach(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(gradient.double(), true, rtol=1e-5, atol=0)
+
+
+def test_nothing_is_made_for_backward_without_gradients():
+    queries = unit(5, 4)
+    kept = []
+    with torch.no_grad(), saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        loss = weighted_info_nce(queries, unit(5, 4), unit(6, 4), torch.ones(5).double(), T)
+    assert not kept and not loss.requires_grad
