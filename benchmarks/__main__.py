@@ -29,8 +29,12 @@ from viewplug.host_memory import keep_freed_memory
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 1 if somebody failed, 0 also where somebody is not installed or we are slower."""
+def main(arguments: Sequence[str] | None = None, own_process: bool = False) -> int:
+    """Exit status: 1 if somebody failed, 0 also where somebody is not installed or we are slower.
+
+    Args:
+        own_process: the suite is all that runs here, so that malloc may be set up for it.
+    """
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -46,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.threads < 1:
         parser.error(f'--threads must be at least 1, got {args.threads}')
     device = ('cuda' if torch.cuda.is_available() else 'cpu') if args.device == 'auto' else args.device
-    setting = Setting(device, args.threads, args.quick)
+    kept = own_process and device == 'cpu' and keep_freed_memory()
+    setting = Setting(device, args.threads, args.quick, kept)
     out = args.out or ROOT / (
         'work_dirs/suite_quick' if args.quick else f'benchmarks/results/suite{"_cuda" if device == "cuda" else ""}'
     )
@@ -86,6 +91,5 @@ def run(names: Sequence[str], setting: Setting, out: Path, with_memory: bool = T
 if __name__ == '__main__':
     warnings.filterwarnings('ignore')
     MMLogger.get_current_instance().setLevel('ERROR')
-    keep_freed_memory()
     torch.backends.cudnn.benchmark = True
-    sys.exit(main())
+    sys.exit(main(own_process=True))

@@ -31,8 +31,8 @@ WHAT = {
 HOW = '{device}, threads {threads}, passes {passes} of {seconds} s a point, torch {torch}.'
 NOTE = (
     'RegionHead compares all windows (36 an image) with the negatives of all images (144 each): its step grows with '
-    'the square of the images by construction, its time an image with their number. It holds at most 64 MiB of '
-    'similarities at a time, so that its memory does not grow with the square.'
+    'the square of the images by construction, its time an image with their number. It holds a block of '
+    'similarities at a time (4 MiB, on a GPU 64), so that its memory does not grow with the square.'
 )
 
 

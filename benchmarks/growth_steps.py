@@ -80,7 +80,7 @@ def head_step(device: str, batch: int, queue: int, views: int) -> Steps:
 
 
 def region_step(device: str, regions: int) -> Steps:
-    """ReSim-C4's windows against the maps of ``regions`` images, and two products with a softmax, in equal portions.
+    """ReSim-C4's windows against the maps of ``regions`` images, and two products with a softmax, 64 MiB at a time.
 
     Views of 224 pixels: 36 windows and 144 negatives an image.
     """

@@ -3,9 +3,10 @@
     python benchmarks/prroi.py [--images 32 --rounds 20 --threads 1 --device cpu --out benchmarks/results/prroi]
 
 Forward and backward for the features. The contestants are interleaved (A B A B ...); a ratio is the median over rounds
-of our time over the other's of the same round. Time is the process's own (on a GPU: wall, synchronised). Memory is what
-autograd keeps from forward to backward beside the features, in float32 copies of the features. prroi_pool takes boxes
-anywhere; prroi_pool_grid those of a grid, which ReSim's windows are in both views.
+of our time over the other's of the same round. Time is the process's own (on a GPU: wall, synchronised), with freed
+memory kept as in tools/train.py. Memory is what autograd keeps from forward to backward beside the features, in float32
+copies of the features. prroi_pool takes boxes anywhere; prroi_pool_grid those of a grid, which ReSim's windows are in
+both views.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 import torch
 from torchvision.ops import roi_align
 
+from viewplug.host_memory import keep_freed_memory
 from viewplug.ops import prroi_pool, prroi_pool_grid
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,6 +131,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/prroi')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.device == 'cpu':
+        keep_freed_memory()
     rows = measure(args.images, args.rounds, args.device)
     setting = dict(images=args.images, rounds=args.rounds, threads=args.threads, device=args.device)
     lines = [

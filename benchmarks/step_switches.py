@@ -6,8 +6,8 @@
 A step of MoCo v2 is online forward, target forward, loss, backward, SGD, queue and momentum update on random views:
 ResNet-18 on 32 px at batch 64, ResNet-50 on 224 px at batch 8, or at those of --batch. The plain step and those with a
 switch are interleaved (A B A B ...); a ratio is the median over rounds of a switched step's time over the plain one's
-of the same round. Compiling happens before, and its seconds stand apart. bf16 (--amp) is no switch of the hook: it does
-change rounding.
+of the same round. Compiling happens before, and its seconds stand apart. On a CPU freed memory is kept, as in
+tools/train.py. bf16 (--amp) is no switch of the hook: it does change rounding.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from mmengine import Config
 from mmengine.registry import MODELS
 
 from viewplug.hooks.step_speed import StepForward, backbones, check_fusable, fuse
+from viewplug.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = {
@@ -125,6 +126,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/step_switches')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.device == 'cpu':
+        keep_freed_memory()
     works = {name: {**work, 'batch': batch} for (name, work), batch in zip(WORK.items(), args.batch, strict=True)}
     results = {name: measure(work, args.rounds, args.device) for name, work in works.items()}
     setting = dict(rounds=args.rounds, threads=args.threads, device=args.device, torch=torch.__version__)

@@ -43,7 +43,8 @@ def leave_process_group() -> None:
     """At the end of a tool that ran in several processes: join the threads of the process group while Python runs.
 
     mmengine's Runner starts the group and nobody ends it; at exit it can then happen that gloo's threads outlive what
-    they need, and a process that did all its work dies of SIGABRT.
+    they need, and a process that did all its work dies of SIGABRT. Not for errors: others may still wait for this
+    process, and their launcher ends them.
     """
     from torch import distributed
 

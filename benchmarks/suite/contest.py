@@ -17,11 +17,13 @@ class Setting:
         device: 'cpu' or 'cuda'.
         threads: of a process on the CPU, where the contest does not fix them.
         quick: toy sizes, to see that everything runs. The times mean nothing.
+        freed_memory_kept: malloc keeps what is freed while times are taken (``viewplug.host_memory``).
     """
 
     device: str = 'cpu'
     threads: int = 2
     quick: bool = False
+    freed_memory_kept: bool = False
 
 
 @dataclass(frozen=True)

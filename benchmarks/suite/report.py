@@ -56,8 +56,7 @@ def markdown(sections: dict) -> str:
     """A table a section, every row of every contest."""
     parts = [
         'Ratio: time of viewplug over time of the peer for the same work, median over interleaved rounds (quartiles). '
-        '**Above 1 viewplug is slower.** "Within spread": 1 lies between the quartiles. '
-        'On a CPU malloc keeps freed memory, for everybody.'
+        '**Above 1 viewplug is slower.** "Within spread": 1 lies between the quartiles.'
     ]
     for name, section in sections.items():
         text = [f'## {TITLES.get(name, name)}', _note(name), _setting(section['setting']), _table(section['contests'])]
@@ -75,7 +74,8 @@ def _setting(setting: dict) -> str:
     versions = ', '.join(f'{name} {number or "not installed"}' for name, number in setting['versions'].items())
     where = setting.get('gpu') or f'CPU ({setting["vector_unit"]})'
     toy = ' **Toy sizes (--quick): the times mean nothing.**' if setting['quick'] else ''
-    return f'{where}, threads: {setting["threads"]} (views: 1); {versions}.{toy}'
+    kept = ', freed memory kept for everybody' if setting.get('freed_memory_kept') else ''
+    return f'{where}, threads: {setting["threads"]} (views: 1){kept}; {versions}.{toy}'
 
 
 def _table(contests: list[dict]) -> str:

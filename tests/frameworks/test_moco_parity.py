@@ -106,7 +106,7 @@ STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return torch.allclose(a, b, rtol=1e-5, atol=1e-5)
+    return torch.allclose(a, b, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize('kind', ['mlp', 'hcl'])

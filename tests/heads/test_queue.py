@@ -8,6 +8,7 @@ from mmengine.dist import get_rank
 from processes import in_processes
 
 from viewplug.heads import QueueHead
+from viewplug.losses import InfoNCELoss
 
 LOSS = dict(type='InfoNCELoss', temperature=0.2)
 
@@ -79,20 +80,45 @@ def test_loading_forgets_the_keys_that_waited():
     assert torch.equal(head.queue, other.queue) and head.pointer == 0
 
 
-def test_no_step_copies_the_queue():
-    head = QueueHead(LOSS, queue_len=64, feat_dim=4)
-    place = head.queue.data_ptr()
+class Handed(InfoNCELoss):
+    """A loss of its own class, which is called with the similarities."""
+
+
+def test_no_step_copies_the_queue_and_none_of_the_plain_loss_keeps_similarities():
+    plain, handed = QueueHead(LOSS, queue_len=64, feat_dim=4), QueueHead(Handed(0.2), queue_len=64, feat_dim=4)
+    for head, kept in ((plain, set()), (handed, {handed.queue.data_ptr()})):
+        place = head.queue.data_ptr()
+        for _ in range(3):
+            saved = []
+            with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=saved: kept.append(t) or t, lambda t: t):
+                loss = head.loss(unit(3, 4).requires_grad_(), unit(3, 4))['loss']
+            as_large = [t for t in saved if t.untyped_storage().nbytes() >= head.queue.untyped_storage().nbytes()]
+            assert {t.data_ptr() for t in as_large} == kept
+            assert any(t.shape == (3, 64) for t in saved) == (head is handed)  # smaller than the 64 x 4 queue
+            loss.backward()
+            head.update([unit(3, 4)])
+            head.flush()
+            assert head.queue.data_ptr() == place
+
+
+@pytest.mark.parametrize('start', ['random', 'empty'])
+@pytest.mark.parametrize('kind', [Handed, InfoNCELoss])
+def test_the_plain_loss_by_blocks_is_that_of_all_similarities_which_others_and_listeners_are_handed(start, kind):
+    calls, other = [], kind(0.2)
+    other.register_forward_hook(lambda module, given, found: calls.append(given))
+    heads = [QueueHead(loss, queue_len=32, feat_dim=4, start=start).double() for loss in (InfoNCELoss(0.2), other)]
+    heads[1].load_state_dict(heads[0].state_dict())
     for _ in range(3):
-        saved = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=saved: kept.append(t) or t, lambda t: t):
-            loss = head.loss(unit(3, 4).requires_grad_(), unit(3, 4))['loss']
-        assert all(
-            t.untyped_storage().nbytes() <= 3 * 4 * 4 for t in saved
-        )  # neither the queue nor 3 x 64 similarities
-        loss.backward()
-        head.update([unit(3, 4)])
-        head.flush()
-        assert head.queue.data_ptr() == place
+        online, target = unit(5, 4).double(), unit(5, 4).double()
+        found = []
+        for head in heads:
+            mine = online.clone().requires_grad_()
+            loss = head.loss(mine, target)['loss']
+            found.append((loss.detach(), *torch.autograd.grad(loss, mine)))
+            head.update([target])
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    assert [similar.shape for _, similar in calls] == [(5, n) for n in ((32,) * 3 if start == 'random' else (0, 5, 10))]
 
 
 def test_bf16_embeddings_are_compared_and_stored_in_float32():

@@ -133,15 +133,22 @@ def test_neither_logits_nor_targets_are_kept_and_nothing_where_no_gradient_is_as
     assert not {*without_gradient.made, *of_a_constant.made} - inputs
 
 
+def test_under_autocast_the_loss_of_float32_logits_is_that_of_float32():
+    online, target = torch.randn(6, 300), distributions(6, 300, dtype=torch.float32)
+    expected = DINOLoss(0.1)(online, target)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert torch.equal(DINOLoss(0.1)(online, target), expected)
+
+
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_gradients_of_half_precision_logits_are_those_of_float32_to_their_last_digits(dtype):
     """Scaled as a GradScaler scales, with a gradient that float16 could not hold unscaled."""
-    scale, online = 2.0**12, torch.randn(8, 4096).to(dtype)
-    target = distributions(8, 4096, dtype=torch.float32)
+    scale, online = 2.0**12, torch.randn(8, 4096).to(dtype).repeat(40, 1)  # several blocks
+    target = distributions(8, 4096, dtype=torch.float32).repeat(40, 1)
     found, expected = online.clone().requires_grad_(), online.float().requires_grad_()
     (DINOLoss(0.1)(found, target) * scale).backward()
     (DINOLoss(0.1)(expected, target) * scale).backward()
-    assert 0 < (expected.grad / scale * 8 * 0.1).abs().median() < 1e-5  # before temperature, mean and scale
+    assert 0 < (expected.grad / scale * 320 * 0.1).abs().median() < 1e-5  # before temperature, mean and scale
     precision = 2 * torch.finfo(dtype).eps
     torch.testing.assert_close(found.grad.float(), expected.grad, rtol=precision, atol=precision * 1e-3)
 

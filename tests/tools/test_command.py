@@ -31,6 +31,8 @@ def test_a_tool_leaves_no_process_group_behind(meet):
 def test_training_leaves_no_process_group_behind(meet, monkeypatch):
     monkeypatch.setattr(launch, 'train', meet)
     monkeypatch.setattr(sys, 'argv', ['train.py', 'config.py'])
+    monkeypatch.setattr(sys, 'path', sys.path[:])
+    monkeypatch.setenv('LOCAL_RANK', '0')  # which the tool sets
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / 'tools/train.py'), run_name='__main__')
     assert ended.value.code == 0 and not distributed.is_initialized()

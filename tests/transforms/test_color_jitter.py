@@ -49,6 +49,11 @@ def test_it_is_built_by_its_name():
     assert isinstance(TRANSFORMS.build(dict(type='viewplug.ColorJitter', hue=0.1)), ColorJitter)
 
 
+def test_without_a_step_any_image_passes_as_through_mmpretrains():
+    image = np.zeros((4, 4), np.float32)
+    assert ColorJitter()(dict(img=image))['img'] is image and StockColorJitter()(dict(img=image))['img'] is image
+
+
 @pytest.mark.parametrize('image', [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8)])
 def test_images_that_pillow_would_misread_are_refused(image):
     with pytest.raises(ValueError, match=r"backend='pillow' needs an \(H, W, 3\) uint8 image, got"):

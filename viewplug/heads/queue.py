@@ -25,7 +25,8 @@ class QueueHead(BaseModule):
     Args:
         loss: config or instance of a loss on (positive, negatives) similarities. Of ``viewplug.InfoNCELoss`` the
             temperature is taken, and the (N, K) similarities are never all there
-            (:func:`viewplug.losses.info_nce_of_rows.weighted_info_nce`); a loss of another class is handed them.
+            (:func:`viewplug.losses.info_nce_of_rows.weighted_info_nce`); a loss of another class, a subclass too, and
+            one that has forward hooks is handed them.
         queue_len: number of keys kept, K.
         feat_dim: length of an embedding, D; 324 for HCL (128 + 196).
         start: what the queue holds at first. ``'random'``: K random unit vectors, as the authors' code. Until they
@@ -58,7 +59,7 @@ class QueueHead(BaseModule):
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
         self.feat_dim = feat_dim
         rows = torch.randn(queue_len, feat_dim) if start == 'random' else torch.zeros(queue_len, feat_dim)
-        self.register_buffer('queue', nn.functional.normalize(rows, dim=1))
+        self.register_buffer('queue', nn.functional.normalize(rows, dim=1, out=rows))
         self.register_buffer('pointer', torch.zeros((), dtype=torch.long))
         self._filled = queue_len if start == 'random' else 0
         self._waiting: Tensor | None = None
@@ -77,7 +78,7 @@ class QueueHead(BaseModule):
         with torch.autocast(online.device.type, enabled=False):
             online, target = at_least_float32(online), at_least_float32(target)
             queue = self.queue[: self._filled].to(online.dtype)
-            if type(self.loss_module) is InfoNCELoss:
+            if _is_plain(self.loss_module):
                 weights = online.new_full((len(online),), 1 / max(1, len(online)))
                 return {'loss': weighted_info_nce(online, target, queue, weights, self.loss_module.temperature)}
             return {'loss': self.loss_module((online * target).sum(dim=1), online @ queue.t())}
@@ -115,3 +116,8 @@ class QueueHead(BaseModule):
                 f'QueueHead: feat_dim={self.feat_dim}, but the neck gives embeddings of length {online.shape[1]}; '
                 f"set the head's feat_dim={online.shape[1]}"
             )
+
+
+def _is_plain(loss: nn.Module) -> bool:
+    """Whether what the loss does is known without calling it: InfoNCELoss itself, and nobody listens."""
+    return type(loss) is InfoNCELoss and not (loss._forward_hooks or loss._forward_pre_hooks)

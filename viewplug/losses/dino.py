@@ -52,7 +52,8 @@ class DINOLoss(nn.Module):
                 '(rows, prototypes)'
             )
         needs_gradient = online.requires_grad and torch.is_grad_enabled()
-        return _PrototypeCrossEntropy.apply(online, target.detach(), self.temperature, mass, needs_gradient)
+        with torch.autocast(online.device.type, enabled=False):
+            return _PrototypeCrossEntropy.apply(online, target.detach(), self.temperature, mass, needs_gradient)
 
     def extra_repr(self) -> str:
         return f'temperature={self.temperature}'
@@ -112,8 +113,9 @@ def sharpened(logits: Tensor, center: Tensor, temperature: float) -> tuple[Tenso
 class _PrototypeCrossEntropy(torch.autograd.Function):
     """The loss and, of the same exponentials, its gradient but for the factor of each row that backward brings.
 
-    That is all that is made and kept of the logits' size: neither they nor the targets are. Written plainly (divide,
-    log-softmax, multiply) training keeps two float32 matrices a pair of views beside them.
+    That is all that is made and kept of the logits' size; they and the targets are not kept, though the logits are
+    still there as it is made. Written plainly (divide, log-softmax, multiply) training keeps two float32 matrices a
+    pair of views.
     """
 
     @staticmethod
@@ -136,7 +138,9 @@ class _PrototypeCrossEntropy(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         (kept,) = ctx.saved_tensors
         gradient = torch.empty_like(kept, dtype=ctx.dtype)
-        torch.mul(kept, (grad / -ctx.temperature).unsqueeze(1), out=gradient)
+        factors = (grad / -ctx.temperature).unsqueeze(1)
+        for part in _blocks(kept):  # where types differ, torch casts what it multiplies as a whole
+            torch.mul(kept[part], factors[part], out=gradient[part])
         return gradient, None, None, None, None
 
 

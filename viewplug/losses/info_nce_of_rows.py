@@ -20,7 +20,7 @@ def weighted_info_nce(
     temperature: float,
     excluded: Tensor | None = None,
 ) -> Tensor:
-    r"""The weighted sum of InfoNCE terms, computed with its gradient for a few queries at a time.
+    r"""The weighted sum of InfoNCE terms, computed with its gradient block by block.
 
     .. math:: -\sum_i w_i \log \frac{e^{q_i p_i/T}}{e^{q_i p_i/T} + \sum_j e^{q_i n_j/T}}
 
@@ -61,17 +61,18 @@ class _WeightedInfoNCE(torch.autograd.Function):
             scaled = q / temperature
             pulled = torch.zeros_like(q) if needs[0] else None
             for block in negatives.split(columns) if len(negatives) else ():
-                similarity = scaled @ block.t()
+                share = None  # frees the last one before the next is made
+                share = scaled @ block.t()
                 if excluded is not None:
-                    similarity.scatter_(1, excluded[part].unsqueeze(1), float('-inf'))
-                before, largest = largest, torch.maximum(largest, similarity.amax(dim=1))
+                    share.scatter_(1, excluded[part].unsqueeze(1), float('-inf'))
+                before, largest = largest, torch.maximum(largest, share.amax(dim=1))
                 shrink = (before - largest).exp_()
-                share = similarity.sub_(largest.unsqueeze(1)).exp_()
+                share.sub_(largest.unsqueeze(1)).exp_()
                 rest = (rest * shrink).add_(share.sum(dim=1))
                 if needs[0]:
                     pulled.mul_(shrink.unsqueeze(1)).addmm_(share, block)
             # Of the negatives' share: one less the positive's would cancel where a query has found its key.
-            apart = rest.log() + largest - positive
+            apart = rest.log() + (largest - positive)
             loss += (w * torch.logaddexp(apart, torch.zeros_like(apart))).sum()
             total = rest + (positive - largest).exp()
             pull = (-rest / total * w / temperature).unsqueeze(1)

@@ -32,16 +32,18 @@ class ColorJitter(StockColorJitter):
     def transform(self, results: dict) -> dict:
         if self.backend != 'pillow':
             return super().transform(results)
+        order, *factors = self._rand_params()
+        steps = [(_STEPS[step], factors[step]) for step in order if factors[step] is not None]
         image = results['img']
+        if not steps:
+            return results
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
                 "viewplug.ColorJitter: backend='pillow' needs an (H, W, 3) uint8 image, "
                 f'got {image.shape} {image.dtype}'
             )
-        order, *factors = self._rand_params()
         jittered = Image.fromarray(mmcv.bgr2rgb(image))
-        for step in order:
-            if factors[step] is not None:
-                jittered = _STEPS[step](jittered, factors[step])
+        for step, factor in steps:
+            jittered = step(jittered, factor)
         results['img'] = mmcv.rgb2bgr(np.asarray(jittered))
         return results
