@@ -129,11 +129,14 @@ def main() -> None:
     if args.device == 'cpu':
         keep_freed_memory()
     works = {name: {**work, 'batch': batch} for (name, work), batch in zip(WORK.items(), args.batch, strict=True)}
-    results = {name: measure(work, args.rounds, args.device) for name, work in works.items()}
     setting = dict(rounds=args.rounds, threads=args.threads, device=args.device, torch=torch.__version__)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, work=works, results=results), indent=1))
-    args.out.with_suffix('.md').write_text(table(results, works) + '\n')
+    results = {}
+    for name, work in works.items():  # written after each: compiling and bf16 without its instructions take minutes
+        results[name] = measure(work, args.rounds, args.device)
+        found = dict(setting=setting, work=works, results=results)
+        args.out.with_suffix('.json').write_text(json.dumps(found, indent=1) + '\n')
+        args.out.with_suffix('.md').write_text(table(results, works) + '\n')
     print(table(results, works))
 
 

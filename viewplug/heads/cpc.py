@@ -29,7 +29,8 @@ class CPCHead(BaseModule):
     The negatives :math:`z_l` are all patches of the batch, of all processes, but the target itself, which is never
     among them; patches of the same image are. The loss is the mean over the predictions of an offset k and a
     direction, and the mean over offsets and directions (the paper's is their sum), so that one learning rate serves any
-    number of them. Similarities exist for a few predictions at a time; memory does not grow with their number.
+    number of them. With ``negatives='batch'`` similarities exist for a few predictions at a time; memory does not grow
+    with their number.
 
     W processes with N images each have the loss and gradients of one with W N (but for batch norm).
 
