@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import logging
+from contextlib import contextmanager
 
 import torch
 from mmengine.logging import print_log
@@ -12,7 +11,6 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from viewplug.registry import OPTIM_WRAPPERS
-
 
 WITHOUT_BF16 = ('NO AVX', 'AVX2')
 """Of torch.backends.cpu.get_cpu_capability(): x86 without AVX-512. 'DEFAULT' is said by other processors too."""
