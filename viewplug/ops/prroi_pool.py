@@ -57,8 +57,11 @@ def prroi_pool(
     with torch.autocast(features.device.type, enabled=False):
         maps = at_least_float32(features)
         spans = boxes.to(maps.dtype) * spatial_scale
-        down = bin_weights(spans[..., 1::2], size[0], maps.shape[2])
-        across = bin_weights(spans[..., 0::2], size[1], maps.shape[3])
+        sides = spans[..., 1::2], spans[..., 0::2]
+        if size[0] == size[1] and maps.shape[2] == maps.shape[3]:
+            down, across = bin_weights(torch.stack(sides), size[0], maps.shape[2])
+        else:
+            down, across = (bin_weights(*one) for one in zip(sides, size, maps.shape[2:], strict=True))
         pooled = _contract(maps, down, across)
     return pooled.to(features.dtype)
 
@@ -91,7 +94,7 @@ def prroi_pool_grid(features: Tensor, columns: Tensor, rows: Tensor, spatial_sca
 def bin_weights(spans: Tensor, bins: int, length: int) -> Tensor:
     """What each of ``length`` points in a row contributes to the mean of their linear interpolant over each bin.
 
-    The integral of the hat function max(0, 1 - \\|x\\|) is taken on its rising and on its falling side apart.
+    The integral of the hat function max(0, 1 - \\|x\\|) from 0 is x - x \\|x\\| / 2 on [-1, 1] and constant beyond.
 
     Args:
         spans: (..., 2) start and end; cut into ``bins`` equal parts.
@@ -103,11 +106,9 @@ def bin_weights(spans: Tensor, bins: int, length: int) -> Tensor:
     spans = torch.where(usable.unsqueeze(-1), spans, spans.new_tensor([0.0, 1.0]))
     start, step = spans[..., :1], (spans[..., 1:] - spans[..., :1]) / bins
     edges = start + step * torch.arange(bins + 1, device=spans.device, dtype=spans.dtype)
-    away = edges.unsqueeze(-1) - torch.arange(length, device=spans.device, dtype=spans.dtype)
-    rising, falling = away.clamp(-1, 0), away.clamp(0, 1)
-    (low, high), (near, far) = ((side[..., :-1, :], side[..., 1:, :]) for side in (rising, falling))
-    integral = (high - low) * (1 + (high + low) / 2) + (far - near) * (1 - (far + near) / 2)
-    return integral / step.unsqueeze(-1) * usable[..., None, None]
+    away = (edges.unsqueeze(-1) - torch.arange(length, device=spans.device, dtype=spans.dtype)).clamp(-1, 1)
+    integral = torch.addcmul(away, away, away.abs(), value=-0.5)
+    return integral.diff(dim=-2) * (usable.unsqueeze(-1) / step).unsqueeze(-1)
 
 
 class PrRoIPool(nn.Module):
@@ -131,13 +132,32 @@ def _contract(maps: Tensor, down: Tensor, across: Tensor) -> Tensor:
     if height * width <= _DENSE_CELLS:
         weights = down[:, :, :, None, :, None] * across[:, :, None, :, None, :]
         weights = weights.reshape(n, k * bins[0] * bins[1], height * width)
-        return (maps.flatten(2) @ weights.transpose(1, 2)).view(n, channels, k, *bins).transpose(1, 2)
+        return _WeightedSums.apply(maps.flatten(2), weights).view(n, k, *bins, channels).permute(0, 1, 4, 2, 3)
     part = max(1, _PART_ELEMENTS // (maps[..., 0].numel() * bins[1]))
     if part >= k:
         return _rows_of_columns(maps, down, across)
     parts = zip(down.split(part, dim=1), across.split(part, dim=1), strict=True)
     # What is between rows and columns would be kept for backward; it is cheaper to make it twice.
     return torch.cat([checkpoint(_rows_of_columns, maps, *two, use_reentrant=False) for two in parts], dim=1)
+
+
+class _WeightedSums(torch.autograd.Function):
+    """maps (N, C, L), weights (N, K, L) -> (N, K, C).
+
+    A matrix product whose result has the longer side, channels, last, and whose gradient has the maps' order of memory:
+    autograd would give one of them up.
+    """
+
+    @staticmethod
+    def forward(ctx, maps: Tensor, weights: Tensor) -> Tensor:
+        of_maps, of_weights = ctx.needs_input_grad
+        ctx.save_for_backward(maps if of_weights else None, weights if of_maps else None)
+        return weights @ maps.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        maps, weights = ctx.saved_tensors
+        return None if weights is None else grad.transpose(1, 2) @ weights, None if maps is None else grad @ maps
 
 
 def _rows_of_columns(maps: Tensor, down: Tensor, across: Tensor) -> Tensor:
