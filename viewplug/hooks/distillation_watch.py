@@ -68,7 +68,7 @@ class DistillationWatch:
             advice = 'a higher teacher_temperature, a lower center_momentum or a lower learning rate'
         return (
             f'branch {name!r} has collapsed to {kind}: {meaning}, and nothing is left to learn. Over the epoch kl '
-            f'{values["kl"]:.4f} is below warn_kl={self.warn_kl} of log K = {most:.2f}, target_entropy is '
+            f'{max(0.0, values["kl"]):.4f} is below warn_kl={self.warn_kl} of log K = {most:.2f}, target_entropy is '
             f'{values["target_entropy"]:.4f}, center_norm {values["center_norm"]:.3f}. Try {advice}.'
         )
 
