@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import leave_process_group
+from viewplug.command import leave
 from viewplug.requirements import require
 
 
@@ -68,7 +68,6 @@ def main() -> int:
 
     try:
         train(args)
-        leave_process_group()
     except UserError as error:
         if args.traceback:
             raise
@@ -78,4 +77,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    leave(main())

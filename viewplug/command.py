@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from viewplug.requirements import require
 
@@ -31,7 +34,6 @@ def run_tool(
 
     try:
         found = work(args)
-        leave_process_group()
         return found if isinstance(found, int) else 0
     except (UserError, ValueError, FileNotFoundError) as error:
         if getattr(args, 'traceback', False):
@@ -39,17 +41,23 @@ def run_tool(
         return _told(error)
 
 
-def leave_process_group() -> None:
-    """At the end of a tool that ran in several processes: join the threads of the process group while Python runs.
+def leave(status: int) -> NoReturn:
+    """End a tool's process, with ``status``.
 
-    mmengine's Runner starts the group and nobody ends it; at exit it can then happen that gloo's threads outlive what
-    they need, and a process that did all its work dies of SIGABRT. Not for errors: others may still wait for this
-    process, and their launcher ends them.
+    One of several processes leaves without Python's teardown, behind all that was registered to run at exit. mmengine's
+    Runner starts the process group and nobody ends it, and gloo's threads then ask for an interpreter that is gone: a
+    process that did all its work dies of SIGABRT, and its launcher ends the others.
     """
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+        if status == 0:  # after an error others may still wait for this process, and their launcher ends them
+            distributed.destroy_process_group()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _told(error: Exception) -> int:

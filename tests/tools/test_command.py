@@ -1,41 +1,50 @@
 """What a command line tool does around its work."""
 
 import argparse
-import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from torch import distributed
 
-from viewplug import launch
 from viewplug.command import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def meet(tmp_path):
-    """Start a process group of one, as a Runner under a launcher does."""
-    where = f'file://{tmp_path}/meet'
-    yield lambda args: distributed.init_process_group('gloo', init_method=where, rank=0, world_size=1)
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+LEAVING = """
+import atexit, sys
+from torch import distributed
+from viewplug.command import leave
+
+atexit.register(print, 'at exit')
+if sys.argv[1] == 'group':
+    distributed.init_process_group('gloo', init_method='file://' + sys.argv[2], rank=0, world_size=1)
+    atexit.register(lambda: print('in a group' if distributed.is_initialized() else 'group ended'))
+print('work done')
+leave(int(sys.argv[3]))
+"""
 
 
-def test_a_tool_leaves_no_process_group_behind(meet):
-    assert run_tool(meet, lambda argv: argparse.Namespace(), ('torch',)) == 0
-    assert not distributed.is_initialized()
+@pytest.mark.parametrize(
+    ('group', 'status', 'said'),
+    [
+        ('group', 0, 'work done group ended at exit'),
+        ('group', 2, 'work done in a group at exit'),
+        ('alone', 0, 'work done at exit'),
+        ('alone', 2, 'work done at exit'),
+    ],
+)
+def test_leaving_runs_what_waits_for_the_exit_and_keeps_the_status(tmp_path, group, status, said):
+    command = [sys.executable, '-c', LEAVING, group, str(tmp_path / 'meet'), str(status)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == status, done.stderr
+    assert done.stdout.split() == said.split()
 
 
-def test_training_leaves_no_process_group_behind(meet, monkeypatch):
-    monkeypatch.setattr(launch, 'train', meet)
-    monkeypatch.setattr(sys, 'argv', ['train.py', 'config.py'])
-    monkeypatch.setattr(sys, 'path', sys.path[:])
-    monkeypatch.setenv('LOCAL_RANK', '0')  # which the tool sets
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / 'tools/train.py'), run_name='__main__')
-    assert ended.value.code == 0 and not distributed.is_initialized()
+@pytest.mark.parametrize('tool', ['train', 'linear_eval', 'few_labels'])
+def test_tools_that_run_in_several_processes_leave_so(tool):
+    assert '    leave(main())' in (ROOT / f'tools/{tool}.py').read_text().splitlines()
 
 
 def test_a_tools_own_exit_status_is_kept_and_bad_arguments_are_one_sentence(capsys):
