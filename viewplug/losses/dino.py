@@ -51,9 +51,10 @@ class DINOLoss(nn.Module):
                 f'{type(self).__name__}: logits {tuple(online.shape)} and targets {tuple(target.shape)} must both be '
                 '(rows, prototypes)'
             )
-        needs_gradient = online.requires_grad and torch.is_grad_enabled()
+        if not torch.is_grad_enabled():
+            online = online.detach()
         with torch.autocast(online.device.type, enabled=False):
-            return _PrototypeCrossEntropy.apply(online, target.detach(), self.temperature, mass, needs_gradient)
+            return _PrototypeCrossEntropy.apply(online, target.detach(), self.temperature, mass)
 
     def extra_repr(self) -> str:
         return f'temperature={self.temperature}'
@@ -119,9 +120,9 @@ class _PrototypeCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, online: Tensor, target: Tensor, temperature: float, mass: float, needs_gradient: bool) -> Tensor:
+    def forward(ctx, online: Tensor, target: Tensor, temperature: float, mass: float) -> Tensor:
         losses = torch.empty(len(online), dtype=target.dtype, device=online.device)
-        kept = torch.empty_like(online, dtype=_dtype_kept(online)) if needs_gradient else None
+        kept = torch.empty_like(online, dtype=_dtype_kept(online)) if ctx.needs_input_grad[0] else None
         in_place = kept is not None and kept.dtype == target.dtype
         for part in _blocks(online):
             scaled = online[part].to(target.dtype) * (1 / temperature)
@@ -141,7 +142,7 @@ class _PrototypeCrossEntropy(torch.autograd.Function):
         factors = (grad / -ctx.temperature).unsqueeze(1)
         for part in _blocks(kept):  # where types differ, torch casts what it multiplies as a whole
             torch.mul(kept[part], factors[part], out=gradient[part])
-        return gradient, None, None, None, None
+        return gradient, None, None, None
 
 
 def _log_total(logits: Tensor, softmax: Tensor) -> Tensor:
