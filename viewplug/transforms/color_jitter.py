@@ -19,7 +19,7 @@ _STEPS = (
 
 @TRANSFORMS.register_module()
 class ColorJitter(StockColorJitter):
-    """The same pixels as mmpretrain's, same arguments and same random numbers, in about half the time.
+    """The same pixels as mmpretrain's, same arguments and same random numbers, in less time.
 
     The Pillow backend (the default) makes a Pillow image once for all four steps, where the stock transform makes one
     for each, of an array that lies backwards in memory; and what it returns is contiguous, which later steps gain
