@@ -190,8 +190,8 @@ def _set_amp(cfg: Config, precision: str) -> None:
         return
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.dtype = {'bf16': 'bfloat16', 'fp16': 'float16'}[precision]
-    if precision == 'fp16':
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    # bf16 reaches as far as float32: nothing to scale, and no step waits for the GPU to say whether it overflowed.
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic' if precision == 'fp16' else dict(enabled=False))
 
 
 def _use_gloo(cfg: Config) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from viewplug.devices import to_device
+
 
 @dataclass
 class ViewGeometry:
@@ -34,7 +36,7 @@ class ViewGeometry:
             return None
         boxes = torch.from_numpy(np.stack([sample.crop_box for sample in data_samples]).astype(np.float32))
         flips = torch.from_numpy(np.stack([sample.flip for sample in data_samples]).astype(bool))
-        return cls(boxes.to(device, non_blocking=True), flips.to(device, non_blocking=True))
+        return cls(to_device(boxes, device), to_device(flips, device))
 
     def overlap(self, a: int, b: int) -> Tensor:
         """The rectangle common to views ``a`` and ``b``: (N, 4) image fractions, all zero where they are disjoint."""
@@ -71,7 +73,7 @@ class ViewGeometry:
 
     def _frame(self, view: int) -> tuple[Tensor, Tensor]:
         box = self.boxes[:, view]
-        origin = box[:, [0, 1, 0, 1]].unsqueeze(1)
+        origin = box[:, :2].repeat(1, 2).unsqueeze(1)
         size = (box[:, 2:] - box[:, :2]).clamp_min(1e-6).repeat(1, 2).unsqueeze(1)
         return origin, size
 

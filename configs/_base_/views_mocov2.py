@@ -1,7 +1,7 @@
 # A folder of images, cut as MoCo v2 cuts it (arXiv:2003.04297; the numbers are SimCLR's, arXiv:2002.05709, app. A).
 # tools/train.py --data-root replaces the folder. Images are BGR until the data_preprocessor.
 data_preprocessor = dict(
-    type='mmpretrain.SelfSupDataPreprocessor',
+    type='viewplug.ViewsDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
     to_rgb=True,

@@ -61,6 +61,14 @@ def test_where_no_try_fits_the_box_is_the_stock_central_one(height, width, attem
     assert found.tolist() == stock_boxes(height, width, 3, **settings).tolist()
 
 
+@pytest.mark.parametrize(('height', 'width'), [(1, 400), (400, 1), (1, 1), (2, 300)])
+def test_the_thinnest_images_give_boxes_inside_them_that_are_not_empty(height, width):
+    sizes = torch.tensor([[height, width]]).expand(50, 2)
+    x0, y0, x1, y1 = random_resized_crop_boxes(sizes, aspect_ratio_range=(0.1, 0.2)).T
+    assert (x0 >= 0).all() and (x0 < x1).all() and (x1 <= width).all()
+    assert (y0 >= 0).all() and (y0 < y1).all() and (y1 <= height).all()
+
+
 def test_the_tries_that_do_not_fit_are_passed_over_for_the_first_that_does():
     # A square image and aspect ratios up to 4: a crop of the whole area fits only if nearly square.
     sizes = torch.full((4000, 2), 100)

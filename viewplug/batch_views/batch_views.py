@@ -12,9 +12,10 @@ from mmpretrain.models.utils.data_preprocessor import SelfSupDataPreprocessor
 from torch import Tensor
 from torch.nn import functional as F
 
-from viewplug.batch_views.operator import check_prob, to_device, uniform
+from viewplug.batch_views.operator import check_prob, uniform
 from viewplug.batch_views.view import View
 from viewplug.block_masking import BlockMasking
+from viewplug.devices import to_device
 from viewplug.registry import MODELS
 from viewplug.views import ViewGeometry
 
@@ -39,7 +40,8 @@ class BatchViews(SelfSupDataPreprocessor):
             (N, Q, 3, p, p), normalised as the views are, with ``query_boxes`` (N, Q, 4). Never mirrored with the views.
         masks: dict(num_views=V, grid=..., ...), which patches of the first V views are masked (iBOT), settings as in
             ``viewplug.block_masking.BlockMasking``: they come as ``masks`` (N, V, h, w) bool.
-        **kwargs: ``mean``, ``std``, ``to_rgb``, ``non_blocking`` of SelfSupDataPreprocessor.
+        non_blocking: do not wait until the images have arrived on the device.
+        **kwargs: ``mean``, ``std``, ``to_rgb`` of SelfSupDataPreprocessor.
 
     Raises:
         ValueError: as many numbers of views as kinds are needed; an operator or argument it does not know.
@@ -52,9 +54,10 @@ class BatchViews(SelfSupDataPreprocessor):
         shared_flip: float = 0.0,
         queries: dict | None = None,
         masks: dict | None = None,
+        non_blocking: bool = True,
         **kwargs,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(non_blocking=non_blocking, **kwargs)
         counts = [num_views] if isinstance(num_views, int) else list(num_views)
         if len(counts) != len(transforms):
             raise ValueError(
@@ -79,9 +82,9 @@ class BatchViews(SelfSupDataPreprocessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         """
         Args:
-            data: ``inputs`` (N, 3, H, W) uint8, or N images (3, H_i, W_i) of any size; ``data_samples`` and whatever
-                else goes through untouched (to the device). Images of several sizes are padded to the largest: put a
-                Resize in the pipeline of a folder of photographs. Without ``training`` tensors (N, 3, H, W) are
+            data: ``inputs`` (N, 3, H, W) uint8, or N images (3, H_i, W_i) of any size; ``data_samples`` go through
+                untouched, all else to the device. Images of several sizes are padded to the largest: put a Resize
+                in the pipeline of a folder of photographs. Without ``training`` tensors (N, 3, H, W) are
                 normalised only.
 
         Returns:
@@ -89,10 +92,11 @@ class BatchViews(SelfSupDataPreprocessor):
             where it is known.
         """
         if not training:
-            samples = dict(inputs=data['inputs'], data_samples=data.get('data_samples'))
-            return super().forward(samples, training)
+            normalised = super().forward(dict(inputs=data['inputs'], data_samples=None), training)
+            return {**normalised, 'data_samples': data.get('data_samples')}
         sample_idx = _sample_idx(data)
-        data = self.cast_data(data)
+        on_host = {key: data[key] for key in ('data_samples', 'sample_idx') if key in data}
+        data = {**self.cast_data({key: value for key, value in data.items() if key not in on_host}), **on_host}
         images, sizes = _padded(data['inputs'])
         key = np.random.SeedSequence([torch.initial_seed(), get_rank(), self.batches]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(key[0] >> np.uint64(1)))

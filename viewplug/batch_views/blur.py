@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from viewplug.devices import to_device
+
 from .magnitude import Magnitude
-from .operator import Operator, Params, check_prob, to_device
+from .operator import Operator, Params, check_prob
 
 # Rows or columns that are worked out together: few more than the kernel is wide, so that little is multiplied by zero.
 _STRIP = 64

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from viewplug.devices import to_device
+
 from .hue import rotate_hue
-from .operator import Operator, Params, check_prob, put_rows, to_device, uniform
+from .operator import Operator, Params, check_prob, put_rows, uniform
 
 GRAY_WEIGHTS_BGR = (0.114, 0.587, 0.299)
 """ITU-R BT.601 luma, what Pillow and OpenCV call gray, for blue, green, red."""
@@ -153,7 +155,9 @@ def _factor_range(
 
 def _blends_around_hue(order: np.ndarray, kinds: list[int], with_hue: bool) -> tuple[np.ndarray, np.ndarray]:
     """The blends in each sample's order (N, K), and how many of them come before its hue (N,)."""
-    is_blend = np.isin(order, kinds)
+    is_kind = np.zeros(4, dtype=bool)
+    is_kind[kinds] = True
+    is_blend = is_kind[order]
     in_order = order[is_blend].reshape(len(order), len(kinds))
     if not with_hue:
         return in_order, np.full(len(order), len(kinds))
@@ -161,15 +165,19 @@ def _blends_around_hue(order: np.ndarray, kinds: list[int], with_hue: bool) -> t
     return in_order, (is_blend & (np.arange(4) < hue_place[:, None])).sum(axis=1)
 
 
-def _blend_maps(kinds: np.ndarray, factors: dict[int, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+def _blend_maps(kinds: np.ndarray, factors: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Each blend as a linear map of the three channels (N, K, 3, 3) and of their means (N, K, 3)."""
-    factor = np.ones(kinds.shape, dtype=np.float32)
+    known = np.ones((4, len(kinds)), dtype=np.float32)
     for kind, values in factors.items():
-        factor = np.where(kinds == kind, values[:, None], factor)
-    gray = np.float32(GRAY_WEIGHTS_BGR)
-    matrices = factor[..., None, None] * np.eye(3, dtype=np.float32)
-    matrices += ((1 - factor) * (kinds == _SATURATION))[..., None, None] * gray
-    return matrices.astype(np.float32), (((1 - factor) * (kinds == _CONTRAST))[..., None] * gray).astype(np.float32)
+        known[kind] = values
+    factor = known[kinds, np.arange(len(kinds))[:, None]]
+    rest, gray = 1 - factor, np.float32(GRAY_WEIGHTS_BGR)
+    # NumPy is slow where the last dimensions are small, so they come first until the end.
+    gray_share = gray[:, None, None] * (rest * (kinds == _SATURATION))
+    matrices = np.stack([gray_share] * 3)
+    matrices[np.arange(3), np.arange(3)] += factor
+    means = gray[:, None, None] * (rest * (kinds == _CONTRAST))
+    return tuple(np.ascontiguousarray(np.moveaxis(maps, (-2, -1), (0, 1))) for maps in (matrices, means))
 
 
 def _blend(images: Tensor, matrices: Tensor, means: Tensor) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from viewplug.crop_sampling import check_ranges
+from viewplug.devices import to_device
 
 from .crop_boxes import random_resized_crop_boxes
-from .operator import Operator, Params, check_prob, put_rows, to_device, uniform
+from .operator import Operator, Params, check_prob, put_rows, uniform
 from .resample import CropResize
 from .taps import INTERPOLATIONS
 

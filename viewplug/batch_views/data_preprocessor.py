@@ -16,8 +16,12 @@ class ViewsDataPreprocessor(SelfSupDataPreprocessor):
     """The stock one, same arguments; every other key of the batch becomes an argument of the model's forward.
 
     ``queries`` (N, Q, 3, p, p) and ``patches`` (N, rows, cols, 3, p, p) are normalised as a view is; ``query_boxes``,
-    ``masks`` and the like change the device.
+    ``masks`` and the like change the device. ``data_samples`` stay on the CPU: the stock one moves them image by image,
+    and a GPU is waited for each time. ``non_blocking`` is True unless told otherwise.
     """
+
+    def __init__(self, *args, non_blocking: bool = True, **kwargs) -> None:
+        super().__init__(*args, non_blocking=non_blocking, **kwargs)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """
@@ -28,10 +32,9 @@ class ViewsDataPreprocessor(SelfSupDataPreprocessor):
             ``data``, cast and normalised.
         """
         extras = self.cast_data({key: value for key, value in data.items() if key not in ('inputs', 'data_samples')})
-        samples = data.get('data_samples')
-        result = super().forward(dict(inputs=data['inputs'], data_samples=samples), training)
+        result = super().forward(dict(inputs=data['inputs'], data_samples=None), training)
         for key in IMAGES & extras.keys():
             images: Tensor = extras[key]
             as_view = dict(inputs=[images.flatten(0, -4)], data_samples=None)
             extras[key] = super().forward(as_view, training)['inputs'][0].view(images.shape)
-        return {**extras, **result}
+        return {**extras, **result, 'data_samples': data.get('data_samples')}

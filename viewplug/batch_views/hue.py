@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .operator import to_device
+from viewplug.devices import to_device
 
 
 def rotate_hue(images: Tensor, turns: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from viewplug.devices import to_device
+
 from .magnitude import Magnitude
-from .operator import Operator, Params, check_prob, to_device
+from .operator import Operator, Params, check_prob
 
 
 class GaussianNoise(Operator):

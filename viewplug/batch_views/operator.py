@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from viewplug.devices import to_device
+
 Params = dict[str, Any]
 """Arrays whose first dimension is the sample's, in dicts and lists at will.
 
@@ -156,14 +158,6 @@ def put_rows(images: Tensor, index: np.ndarray, rows: Tensor) -> Tensor:
         images.numpy()[index] = rows.numpy()
         return images
     return images.index_copy_(0, to_device(index, images.device), rows)
-
-
-def to_device(values: np.ndarray | Tensor, device: torch.device | str) -> Tensor:
-    """Parameters as a tensor on the images' device, without waiting for the device."""
-    tensor = torch.as_tensor(values)
-    if tensor.device.type == 'cpu' and torch.device(device).type == 'cuda':
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
 
 
 def check_prob(name: str, prob: float) -> float:

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .operator import Operator, Params, check_prob, put_rows, to_device
+from viewplug.devices import to_device
+
+from .operator import Operator, Params, check_prob, put_rows
 
 
 class QuarterTurn(Operator):

@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from viewplug.devices import to_device
+
 from .magnitude import Magnitude
-from .operator import Operator, Params, channel_values, check_prob, to_device, uniform
+from .operator import Operator, Params, channel_values, check_prob, uniform
 
 
 class Rotate(Operator):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .operator import to_device
+from viewplug.devices import to_device
 
 INTERPOLATIONS = ('bilinear', 'bicubic')
 

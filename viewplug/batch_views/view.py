@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from viewplug.devices import to_device
+
 from .blur import GaussianBlur
 from .color import ColorJitter, RandomGrayscale
 from .contrastive_crop import ContrastiveCrop
@@ -29,7 +31,6 @@ from .operator import (
     put_rows,
     run_gated,
     select,
-    to_device,
 )
 from .quarter_turn import QuarterTurn
 from .rotate import Rotate

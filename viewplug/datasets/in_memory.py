@@ -12,6 +12,7 @@ from mmengine.utils import track_iter_progress
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from viewplug.devices import to_device
 from viewplug.registry import DATASETS, FUNCTIONS
 
 
@@ -79,7 +80,7 @@ class InMemoryDataset(Dataset):
             raise ValueError('InMemoryDataset hands out batches itself: set train_dataloader.num_workers=0')
         self.full_init()
         sample_idx = torch.as_tensor(indices)
-        return dict(inputs=self.images[sample_idx.to(self.images.device)], sample_idx=sample_idx)
+        return dict(inputs=self.images[to_device(sample_idx, self.images.device)], sample_idx=sample_idx)
 
     def __getitem__(self, index: int) -> dict:
         """One image in a pipeline's terms: ``img`` (H, W, 3), ``gt_label``, ``sample_idx``."""

@@ -40,8 +40,9 @@ def extract_features(
         for batch in dataloader:
             samples = batch.get('data_samples')
             labels += [_label(sample) for sample in (samples if samples is not None else [None])]
-            data = dict(inputs=_single_view(batch['inputs']), data_samples=samples)
-            inputs = _single_view(preprocess(data, False)['inputs']) if preprocess is not None else data['inputs']
+            inputs = _single_view(batch['inputs'])
+            if preprocess is not None:
+                inputs = _single_view(preprocess(dict(inputs=inputs, data_samples=None), False)['inputs'])
             inputs = inputs.to(device)
             features.append(pool(backbone(inputs if inputs.is_floating_point() else inputs.float())))
     finally:

@@ -57,9 +57,7 @@ class ViewPairs:
         set_random_seed(seed)
         self.device, self.seed = device, seed
         settings = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
-        self.preprocessor: nn.Module = MODELS.build({'type': 'mmpretrain.SelfSupDataPreprocessor', **settings}).to(
-            device
-        )
+        self.preprocessor: nn.Module = MODELS.build({'type': 'viewplug.ViewsDataPreprocessor', **settings}).to(device)
         given = cfg.train_dataloader
         self.loader = Runner.build_dataloader(
             dict(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from viewplug.devices import to_device
 from viewplug.registry import MODELS
 
 from .permutations import distant_permutations
@@ -114,4 +115,4 @@ def standardised(tiles: Tensor) -> Tensor:
 
 def drawn(number: int, options: int, device: torch.device) -> Tensor:
     """(number,) int64 below ``options``, from torch's CPU generator: a GPU draws what a CPU draws."""
-    return torch.randint(options, (number,)).to(device)
+    return to_device(torch.randint(options, (number,)), device)

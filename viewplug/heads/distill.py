@@ -9,6 +9,7 @@ from mmengine.dist import all_reduce
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from viewplug.losses.dino import DINOLoss, IBOTLoss, masked_weights, sharpened
 from viewplug.ops import at_least_float32
@@ -126,7 +127,7 @@ class DistillHead(BaseModule):
     def update(self, targets: Sequence[Tensor]) -> None:
         """Once per step: move the centre towards the mean of all target views' logits (each (N, K))."""
         sums = torch.stack([at_least_float32(rows).sum(dim=0) for rows in targets]).sum(dim=0)
-        sums = torch.cat([sums, sums.new_tensor([sum(len(rows) for rows in targets)])])
+        sums = F.pad(sums, (0, 1), value=sum(len(rows) for rows in targets))
         all_reduce(sums)
         number = sums[-1]
         mean = sums[:-1].to(self.center.dtype) / number.clamp_min(1)

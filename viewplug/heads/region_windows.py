@@ -72,7 +72,7 @@ class WindowGrid:
             column or row can count; and (N, G, G) bool, whether the window of row y and column x counts.
         """
         spans = self.spans(geometry.boxes)
-        diagonal = spans[:, [0, 0, 1, 1]].expand(len(geometry.boxes), -1, -1)
+        diagonal = spans.repeat_interleave(2, dim=1).expand(len(geometry.boxes), -1, -1)
         mapped = geometry.map_regions(diagonal, query, key)
         inside = (mapped >= -_TOLERANCE) & (mapped <= 1 + _TOLERANCE)
         sides, seen = zip(*((mapped[..., axis::2], inside[..., axis::2].all(dim=-1)) for axis in (0, 1)), strict=True)

@@ -103,7 +103,7 @@ def bin_weights(spans: Tensor, bins: int, length: int) -> Tensor:
         (..., bins, length); sums to 1 along the points where a bin lies within [0, length - 1].
     """
     usable = (spans[..., 1] > spans[..., 0]) & spans.isfinite().all(dim=-1)
-    spans = torch.where(usable.unsqueeze(-1), spans, spans.new_tensor([0.0, 1.0]))
+    spans = torch.where(usable.unsqueeze(-1), spans, torch.arange(2, device=spans.device, dtype=spans.dtype))
     start, step = spans[..., :1], (spans[..., 1:] - spans[..., :1]) / bins
     edges = start + step * torch.arange(bins + 1, device=spans.device, dtype=spans.dtype)
     away = (edges.unsqueeze(-1) - torch.arange(length, device=spans.device, dtype=spans.dtype)).clamp(-1, 1)

@@ -1,0 +1,222 @@
+"""A GPU for a machine without one: tensors that say ``cuda:0``, compute on the CPU, and tell who mixes and who waits.
+
+What it shows: code that would mix devices, take a GPU tensor for a NumPy array, or wait for the device. What it cannot
+show: CUDA's own kernels and their rounding, speed, memory, streams, mixed precision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_flatten, tree_map
+
+aten = torch.ops.aten
+CPU, HOST, GPU = torch.device('cpu'), torch.device('cpu', 0), torch.device('cuda', 0)
+COPIES = {aten._to_copy.default, aten.copy_.default}
+# Indices may be on the CPU.
+INDEXED = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
+# The sizes of their results depend on values.
+SIZED_BY_VALUES = {
+    aten.bincount.default,
+    aten.masked_select.default,
+    aten.nonzero.default,
+    aten.repeat_interleave.Tensor,
+    aten.unique_dim.default,
+    aten._unique2.default,
+}
+
+
+class GpuTensor(Tensor):
+    """A tensor on the GPU, for Python at least; ``there`` holds its values."""
+
+    device = property(lambda self: GPU)
+    is_cuda = property(lambda self: True)
+    is_cpu = property(lambda self: False)
+
+    @staticmethod
+    def __new__(cls, there: Tensor) -> GpuTensor:
+        return Tensor._make_wrapper_subclass(
+            cls,
+            there.size(),
+            strides=there.stride(),
+            storage_offset=there.storage_offset(),
+            dtype=there.dtype,
+            layout=there.layout,
+            device=there.device,
+        )
+
+    def __init__(self, there: Tensor) -> None:
+        self.there = there
+
+    @classmethod
+    def __torch_dispatch__(cls, op, types, args=(), kwargs=None):
+        return run(op, args, kwargs or {}, [])
+
+    def __repr__(self) -> str:
+        return f'GpuTensor({self.there})'
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        copy = self.detach().clone()
+        copy = nn.Parameter(copy, self.requires_grad) if isinstance(self, nn.Parameter) else copy
+        return memo.setdefault(id(self), copy)
+
+    def to(self, *args, **kwargs) -> Tensor:
+        if args and isinstance(args[0], Tensor):
+            args = (args[0].device, args[0].dtype, *args[1:])
+        copy = kwargs.pop('copy', False)
+        device, dtype, non_blocking, layout = torch._C._nn._parse_to(*args, **kwargs)
+        if device is not None and device.type == 'cpu':
+            # A number no one else gives: autograd asks for CPU too where it means the device that it was on.
+            return aten._to_copy(self, device=HOST, dtype=dtype or self.dtype, non_blocking=non_blocking)
+        return Tensor.to(self, dtype=dtype or self.dtype, copy=copy, memory_format=layout or torch.preserve_format)
+
+    def cpu(self, memory_format=torch.preserve_format) -> Tensor:
+        return self.to(CPU)
+
+    def cuda(self, *args, **kwargs) -> Tensor:
+        return self
+
+    def new_tensor(self, data, dtype: torch.dtype | None = None, **kwargs) -> Tensor:
+        return torch.tensor(data, dtype=dtype or self.dtype, device=GPU)
+
+    def get_device(self) -> int:
+        return 0
+
+    def data_ptr(self) -> int:
+        return self.there.data_ptr()
+
+    def tolist(self):
+        return self.cpu().tolist()
+
+    def numpy(self, *, force: bool = False):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
+
+    def __array__(self, *_, **__):
+        return self.numpy()
+
+    def pin_memory(self, device=None):
+        raise RuntimeError('only CPU tensors can be pinned')
+
+
+class PretendGpu(TorchDispatchMode):
+    """While it is entered, ``cuda`` is a device.
+
+    Attributes:
+        waits: a line of code for every time that the host waited for the device.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[str] = []
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        return run(op, args, kwargs or {}, self.waits)
+
+
+def run(op, args: tuple, kwargs: dict, waits: list[str]):
+    """The operator on what the GPU tensors hold; the result is on the GPU if they are or ``device`` says so.
+
+    Raises:
+        RuntimeError: GPU tensors and CPU tensors of one or more dimensions together.
+    """
+    tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
+    from_gpu, target = any(isinstance(value, GpuTensor) for value in tensors), kwargs.get('device')
+    to_gpu = target is not None and torch.device(target).type == 'cuda'
+    operands = [args[0], *args[2:]] if op in INDEXED else tensors
+    strangers = [tuple(value.shape) for value in operands if isinstance(value, Tensor) and is_stranger(value)]
+    if from_gpu and op not in COPIES and strangers:
+        raise RuntimeError(f'{op}: expected all tensors to be on cuda:0, these are on the CPU: {strangers}')
+    if (from_gpu or to_gpu) and waits_for_device(op, args, kwargs):
+        waits.append(innermost_line())
+    args_there, kwargs_there = tree_map(there, (args, kwargs))
+    if to_gpu:
+        kwargs_there['device'] = CPU
+    result = op(*args_there, **kwargs_there)
+    if op is aten.copy_.default:
+        return args[0]
+    if target == HOST or not (from_gpu or to_gpu):
+        return result
+    result = tree_map(lambda value: GpuTensor(value) if isinstance(value, Tensor) else value, result)
+    return return_and_correct_aliasing(op, args, kwargs, result) if from_gpu else result
+
+
+def there(value):
+    return value.there if isinstance(value, GpuTensor) else value
+
+
+def is_stranger(value: Tensor) -> bool:
+    """Numbers may stay on the CPU."""
+    return not isinstance(value, GpuTensor) and value.ndim > 0
+
+
+def waits_for_device(op, args: tuple, kwargs: dict) -> bool:
+    """Whether CUDA's operator returns only when the device has come as far."""
+    if op is aten._to_copy.default:
+        target = kwargs.get('device')
+        moves = target == HOST if isinstance(args[0], GpuTensor) else target is not None and target.type == 'cuda'
+        return moves and not kwargs.get('non_blocking')
+    if op is aten.copy_.default:
+        return args[0].device.type != args[1].device.type and not (len(args) > 2 and args[2])
+    if op in INDEXED:
+        indices = [index for index in args[1] if index is not None]
+        return any(index.dtype in (torch.bool, torch.uint8) or is_stranger(index) for index in indices)
+    return op is aten._local_scalar_dense.default or op in SIZED_BY_VALUES
+
+
+def innermost_line() -> str:
+    """The innermost line outside torch and this file."""
+    frames = [frame for frame in traceback.extract_stack() if '/torch/' not in frame.filename]
+    frame = [frame for frame in frames if frame.filename != __file__][-1]
+    return f'{frame.filename}:{frame.lineno} {frame.line}'
+
+
+class Autocast(torch.autocast):
+    """``autocast('cuda')`` for tensors that compute on the CPU."""
+
+    def __init__(self, device_type: str, *args, **kwargs) -> None:
+        super().__init__('cpu' if device_type == 'cuda' else device_type, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def pretend_gpu() -> Iterator[PretendGpu]:
+    """``torch.cuda`` answers as with one GPU, and tensors on ``cuda`` are ``GpuTensor``."""
+    answers = dict(
+        is_available=lambda: True,
+        device_count=lambda: 1,
+        current_device=lambda: 0,
+        is_initialized=lambda: True,
+        _lazy_init=lambda: None,
+        synchronize=lambda device=None: None,
+        set_device=lambda device: None,
+        manual_seed=lambda seed: None,
+        manual_seed_all=lambda seed: None,
+        get_rng_state=lambda device='cuda': torch.get_rng_state(),
+        set_rng_state=lambda state, device='cuda': None,
+        empty_cache=lambda: None,
+        max_memory_allocated=lambda device=None: 0,
+        memory_allocated=lambda device=None: 0,
+        reset_peak_memory_stats=lambda device=None: None,
+        is_bf16_supported=lambda including_emulation=True: True,
+        is_current_stream_capturing=lambda: False,
+        get_device_name=lambda device=None: 'a pretended GPU',
+    )
+    torch._C._ensureCUDADeviceGuardSet()
+    lifted = torch._C._only_lift_cpu_tensors()
+    with contextlib.ExitStack() as stack:
+        for name, answer in answers.items():
+            stack.enter_context(mock.patch.object(torch.cuda, name, answer))
+        stack.enter_context(mock.patch.object(Tensor, 'pin_memory', lambda self, device=None: self))
+        stack.enter_context(mock.patch.object(torch, 'autocast', Autocast))
+        stack.enter_context(mock.patch('mmengine.device.utils.DEVICE', 'cuda'))
+        torch._C._set_only_lift_cpu_tensors(True)  # so that torch.tensor(..., device='cuda') comes by here
+        stack.callback(torch._C._set_only_lift_cpu_tensors, lifted)
+        # Else Module.to would write into .data of CPU parameters.
+        torch.__future__.set_swap_module_params_on_conversion(True)
+        stack.callback(torch.__future__.set_swap_module_params_on_conversion, False)
+        yield stack.enter_context(PretendGpu())

@@ -1,0 +1,214 @@
+"""Runs on a GPU that is pretended: the same weights as on a CPU, no mixing of devices, no waiting inside a step."""
+
+import contextlib
+from argparse import Namespace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from mmengine.model import BaseModel
+from pretend_gpu import GpuTensor, pretend_gpu
+
+from viewplug.batch_views import BatchViews
+from viewplug.launch import train
+from viewplug.views import ViewGeometry
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+TINY = {
+    'train_dataloader.batch_size': 8,
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.dataset.num_images': 24,
+    'train_dataloader.dataset.image_size': 32,
+    'custom_hooks.0.train_dataloader.dataset.num_images': 24,
+    'custom_hooks.0.val_dataloader.dataset.num_images': 24,
+    'default_hooks.checkpoint.interval': 1,
+}
+NARROW = {'model.backbone.base_channels': 4, 'model.backbone.stem_channels': 4}
+# Options, and the files whose lines a step may wait in: mmpretrain reorders channels by a list on the CPU; iBOT's masks
+# hold some number of patches; mmengine writes the norm of clipped gradients down.
+CHANNELS, MASKS, CLIPPING = 'data_preprocessor.py', ('encoding.py', 'dino.py'), 'optimizer_wrapper.py'
+DEMOS = {
+    'mocov2_hcl_r50': (NARROW, set()),
+    'contrastive_crop/cifar10/moco_ccrop': (NARROW, set()),
+    'byol_r50': (NARROW, set()),
+    'simsiam_r50': (NARROW, set()),
+    'simclr/table3_noise': (NARROW, set()),
+    'resim/mocov2_ccrop_hcl_resim_r50': (NARROW, set()),
+    'adclr/adclr_ibot_vit_small_in1k': ({}, {*MASKS, CLIPPING}),
+    'cpc/cpc_v2_r50': ({}, {CHANNELS}),
+    'pretext/jigsaw_r50': ({}, {CHANNELS}),
+}
+
+
+# Every operator of views cut in batch, each for a part of the images.
+EVERYTHING = [
+    dict(
+        type='RandomApply', transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)]
+    ),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='RandomGrayscale', prob=0.3, keep_channels=True),
+    dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5),
+    dict(type='Solarize', thr=128, prob=0.5),
+    dict(type='Rotate', angle=30.0, prob=0.5),
+    dict(type='QuarterTurn', prob=0.5),
+    dict(type='Cutout', shape=8, prob=0.5),
+    dict(type='GaussianNoise', std=9.0, prob=0.5),
+    dict(type='Sobel', prob=0.3),
+]
+
+
+def demo(config: str, work_dir: Path, options: dict, amp: str | None = None) -> Namespace:
+    return Namespace(
+        config=str(ROOT / f'configs/{config}.py'),
+        work_dir=str(work_dir),
+        cfg_options={**TINY, **options},
+        amp=amp,
+        demo=True,
+        epochs=1,
+        stages=False,
+        data_root=None,
+        resume=None,
+        launcher='none',
+    )
+
+
+def trained(args: Namespace) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    train(args)
+    return torch.load(Path(args.work_dir) / 'epoch_1.pth', weights_only=False)['state_dict']
+
+
+@contextlib.contextmanager
+def waits_of_last_step(gpu):
+    """Lines that wait inside ``train_step``; earlier steps also give views to the gallery."""
+    found, step = [], BaseModel.train_step
+
+    def watched(self, *args, **kwargs):
+        before = len(gpu.waits)
+        result = step(self, *args, **kwargs)
+        found[:] = gpu.waits[before:]
+        return result
+
+    with mock.patch.object(BaseModel, 'train_step', watched):
+        yield found
+
+
+@pytest.mark.parametrize('config', DEMOS)
+def test_a_run_takes_the_steps_of_a_cpu_and_does_not_wait_for_them(config, tmp_path):
+    options, excused = DEMOS[config]
+    expected = trained(demo(config, tmp_path / 'cpu', options))
+    with pretend_gpu() as gpu, waits_of_last_step(gpu) as waits:
+        found = trained(demo(config, tmp_path / 'gpu', options))
+    assert gpu.waits  # its log at least has read the loss
+    assert {Path(line.split(':')[0]).name for line in waits} == excused, waits
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert not isinstance(found[key], GpuTensor)
+        torch.testing.assert_close(found[key], value, rtol=0, atol=0, msg=key)
+
+
+@pytest.mark.parametrize(('precision', 'excused'), [('bf16', set()), ('fp16', {'amp_optimizer_wrapper.py'})])
+def test_only_fp16_needs_to_look_for_infinities_at_every_step(precision, excused, tmp_path):
+    with pretend_gpu() as gpu, waits_of_last_step(gpu) as waits:
+        weights = trained(demo('mocov2_r50', tmp_path, NARROW, amp=precision))
+    assert {Path(line.split(':')[0]).name for line in waits} == excused, waits
+    assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
+
+
+def cutter(device: str, crop: dict, steps=EVERYTHING, **settings) -> BatchViews:
+    views = BatchViews([[crop, *steps]], 2, mean=[120.0] * 3, std=[60.0] * 3, **settings).to(device)
+    if crop['type'] == 'ContrastiveCrop':
+        views.views[0].crop.box_store.write(np.float32([[0.1, 0.2, 0.7, 0.9]] * 6))
+    return views
+
+
+def cut(views: BatchViews, images: torch.Tensor) -> dict:
+    torch.manual_seed(0)
+    return views(dict(inputs=images, sample_idx=torch.arange(6)), training=True)
+
+
+CUT = dict(type='RandomResizedCrop', scale=32, backend='pillow')
+SMALL = dict(num=3, transforms=[dict(CUT, scale=8)])
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(crop=CUT, queries=SMALL, masks=dict(grid=4), shared_flip=0.5),
+        dict(crop=dict(CUT, type='ContrastiveCrop', backend='cv2')),
+        dict(crop=dict(CUT, interpolation='bicubic')),
+    ],
+)
+def test_views_in_batch_are_those_of_a_cpu_with_every_operator_and_no_waiting(settings):
+    images = torch.randint(0, 256, (6, 3, 40, 40), dtype=torch.uint8)
+    expected = cut(cutter('cpu', **settings), images)
+    with pretend_gpu() as gpu:
+        views, there = cutter('cuda', **settings), images.cuda()
+        gpu.waits.clear()
+        found = cut(views, there)
+        assert not gpu.waits
+        assert all(view.is_cuda for view in found['inputs']) and found['geometry'].boxes.is_cuda
+        found = {key: on_host(value) for key, value in found.items()}
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], on_host(value), rtol=0, atol=1e-5, msg=key)
+
+
+def on_host(value):
+    """Tensors of a batch that can be compared."""
+    if isinstance(value, ViewGeometry):
+        return value.boxes.cpu(), value.flips.cpu()
+    return [view.cpu() for view in value] if isinstance(value, list) else value if value is None else value.cpu()
+
+
+def test_large_views_differ_from_a_cpus_by_rounding_only():
+    images = torch.randint(0, 256, (6, 3, 90, 90), dtype=torch.uint8)
+    images = torch.nn.functional.avg_pool2d(images.float(), 9, 1, 4).to(torch.uint8)
+    settings = dict(crop=dict(CUT, scale=64), steps=[dict(type='RandomFlip', prob=0.5)])
+    expected = cut(cutter('cpu', **settings), images)['inputs']
+    with pretend_gpu():
+        found = on_host(cut(cutter('cuda', **settings), images.cuda())['inputs'])
+    difference = (torch.stack(found) - torch.stack(expected)).abs() * 60  # of pixels in [0, 255]
+    assert 0 < difference.max() < 2 and difference.mean() < 0.5
+
+
+def test_the_pretended_gpu_tells_who_mixes_and_who_waits():
+    with pretend_gpu() as gpu:
+        there, here = torch.rand(3, 3, device='cuda'), torch.rand(3, 3)
+        assert there.device.type == 'cuda' and (there @ there)[0].is_cuda and not there.cpu().is_cuda
+        with pytest.raises(RuntimeError, match='to be on cuda:0'):
+            there + here
+        with pytest.raises(TypeError, match='cpu'):
+            there.numpy()
+        gpu.waits.clear()
+        result = (there * 2.0 + torch.tensor(1.0)).sum(dim=0)
+        assert here.pin_memory().to('cuda', non_blocking=True).is_cuda and not gpu.waits
+        waiting = [
+            lambda: result.sum().item(),
+            lambda: bool((result > 0).all()),
+            lambda: here.to('cuda'),
+            lambda: torch.tensor([1.0], device='cuda'),
+            lambda: there[:, [2, 1, 0]],
+            lambda: there[there > 0.5],
+            lambda: result.tolist(),
+        ]
+        for number, act in enumerate(waiting, 1):
+            act()
+            assert len(gpu.waits) == number and 'test_gpu.py' in gpu.waits[-1]
+
+
+def test_gradients_stay_on_the_pretended_gpu_and_are_those_of_a_cpu():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten())
+    images = torch.rand(2, 3, 5, 5)
+    network(images).square().mean().backward()
+    expected = [parameter.grad for parameter in network.parameters()]
+    network.zero_grad()
+    with pretend_gpu():
+        network.to('cuda')
+        network(images.to('cuda')).square().mean().backward()
+        found = [parameter.grad for parameter in network.parameters()]
+        assert all(gradient.is_cuda for gradient in found)
+        assert all(torch.equal(*pair) for pair in zip([one.cpu() for one in found], expected, strict=True))
