@@ -7,8 +7,9 @@ show: CUDA's own kernels and their rounding, speed, memory, streams, mixed preci
 from __future__ import annotations
 
 import contextlib
+import functools
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 import torch
@@ -56,7 +57,7 @@ class GpuTensor(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, op, types, args=(), kwargs=None):
-        return run(op, args, kwargs or {}, [])
+        return run(op, args, kwargs or {}, PretendGpu())
 
     def __repr__(self) -> str:
         return f'GpuTensor({self.there})'
@@ -109,17 +110,19 @@ class PretendGpu(TorchDispatchMode):
 
     Attributes:
         waits: a line of code for every time that the host waited for the device.
+        operators: what has run on GPU tensors.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[str] = []
+        self.operators: set = set()
 
     def __torch_dispatch__(self, op, types, args=(), kwargs=None):
-        return run(op, args, kwargs or {}, self.waits)
+        return run(op, args, kwargs or {}, self)
 
 
-def run(op, args: tuple, kwargs: dict, waits: list[str]):
+def run(op, args: tuple, kwargs: dict, gpu: PretendGpu):
     """The operator on what the GPU tensors hold; the result is on the GPU if they are or ``device`` says so.
 
     Raises:
@@ -133,7 +136,9 @@ def run(op, args: tuple, kwargs: dict, waits: list[str]):
     if from_gpu and op not in COPIES and strangers:
         raise RuntimeError(f'{op}: expected all tensors to be on cuda:0, these are on the CPU: {strangers}')
     if (from_gpu or to_gpu) and waits_for_device(op, args, kwargs):
-        waits.append(innermost_line())
+        gpu.waits.append(innermost_line())
+    if from_gpu:
+        gpu.operators.add(op)
     args_there, kwargs_there = tree_map(there, (args, kwargs))
     if to_gpu:
         kwargs_there['device'] = CPU
@@ -183,6 +188,14 @@ class Autocast(torch.autocast):
         super().__init__('cpu' if device_type == 'cuda' else device_type, *args, **kwargs)
 
 
+def load(read: Callable, *args, map_location=None, **kwargs):
+    """``torch.load``, to the GPU too."""
+    if map_location is None or callable(map_location) or torch.device(map_location).type != 'cuda':
+        return read(*args, map_location=map_location, **kwargs)
+    found = read(*args, map_location='cpu', **kwargs)
+    return tree_map(lambda value: value.to(GPU) if isinstance(value, Tensor) else value, found)
+
+
 @contextlib.contextmanager
 def pretend_gpu() -> Iterator[PretendGpu]:
     """``torch.cuda`` answers as with one GPU, and tensors on ``cuda`` are ``GpuTensor``."""
@@ -213,6 +226,7 @@ def pretend_gpu() -> Iterator[PretendGpu]:
             stack.enter_context(mock.patch.object(torch.cuda, name, answer))
         stack.enter_context(mock.patch.object(Tensor, 'pin_memory', lambda self, device=None: self))
         stack.enter_context(mock.patch.object(torch, 'autocast', Autocast))
+        stack.enter_context(mock.patch.object(torch, 'load', functools.partial(load, torch.load)))
         stack.enter_context(mock.patch('mmengine.device.utils.DEVICE', 'cuda'))
         torch._C._set_only_lift_cpu_tensors(True)  # so that torch.tensor(..., device='cuda') comes by here
         stack.callback(torch._C._set_only_lift_cpu_tensors, lifted)

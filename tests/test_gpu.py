@@ -33,6 +33,7 @@ CHANNELS, MASKS, CLIPPING = 'data_preprocessor.py', ('encoding.py', 'dino.py'), 
 DEMOS = {
     'mocov2_hcl_r50': (NARROW, set()),
     'contrastive_crop/cifar10/moco_ccrop': (NARROW, set()),
+    'mocov1_r50': ({**NARROW, 'speed.fused_optimizer': True}, set()),
     'byol_r50': (NARROW, set()),
     'simsiam_r50': (NARROW, set()),
     'simclr/table3_noise': (NARROW, set()),
@@ -43,6 +44,8 @@ DEMOS = {
 }
 
 
+# torch has attention kernels by device, and picks.
+ATTENTION = {f'aten::_scaled_dot_product_flash_attention_for_cpu{part}' for part in ('', '_backward')}
 # Every operator of views cut in batch, each for a part of the images.
 EVERYTHING = [
     dict(
@@ -96,6 +99,13 @@ def waits_of_last_step(gpu):
         yield found
 
 
+def has_cuda_kernel(operator) -> bool:
+    """A torch built for GPUs knows without one; one built for CPUs cannot be asked."""
+    keys = ('CUDA', 'CompositeExplicitAutograd', 'CompositeExplicitAutogradNonFunctional', 'CompositeImplicitAutograd')
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    return torch.version.cuda is None or any(has(operator.name(), key) for key in keys)
+
+
 @pytest.mark.parametrize('config', DEMOS)
 def test_a_run_takes_the_steps_of_a_cpu_and_does_not_wait_for_them(config, tmp_path):
     options, excused = DEMOS[config]
@@ -104,6 +114,7 @@ def test_a_run_takes_the_steps_of_a_cpu_and_does_not_wait_for_them(config, tmp_p
         found = trained(demo(config, tmp_path / 'gpu', options))
     assert gpu.waits  # its log at least has read the loss
     assert {Path(line.split(':')[0]).name for line in waits} == excused, waits
+    assert {operator.name() for operator in gpu.operators if not has_cuda_kernel(operator)} <= ATTENTION
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         assert not isinstance(found[key], GpuTensor)
