@@ -11,7 +11,6 @@ plain products.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -26,6 +25,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from viewplug.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import write  # noqa: E402
+
 CONFIGS = dict(
     DINO='configs/adclr/dino_vit_small_in1k.py',
     ADCLR='configs/adclr/adclr_vit_small_in1k.py',
@@ -126,9 +129,7 @@ def main() -> None:
         keep_freed_memory()
     found = measure(args)
     setting = {key: value for key, value in vars(args).items() if key != 'out'} | dict(torch=torch.__version__)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, **found), indent=1) + '\n')
-    args.out.with_suffix('.md').write_text(table(found) + '\n')
+    write(args.out, dict(setting=setting, **found), table(found))
     print(table(found))
 
 

@@ -17,6 +17,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import write  # noqa: E402
 
 
 def pretrain(method: str, seed: int, args: argparse.Namespace) -> dict | None:
@@ -86,9 +89,7 @@ def main(argv: list[str] | None = None) -> None:
             row = pretrain(method, seed, args)
             rows += [row] if row else []
             setting = dict(epochs=args.epochs, options=args.options)
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
-            args.out.with_suffix('.md').write_text(table(rows) + '\n')
+            write(args.out, dict(setting=setting, rows=rows), table(rows))
     print(table(rows))
 
 

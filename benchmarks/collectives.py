@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks import scale_formulas as formula
 from benchmarks.item_costs import item_costs, table_of_items
+from benchmarks.record import write
 from viewplug.datasets import ShapeScenes
 from viewplug.evaluation.knn import evaluate_knn
 from viewplug.frameworks import Siamese
@@ -358,11 +359,8 @@ def main() -> None:
     rows = [row for world in args.worlds for row in count(world, args.rounds)]
     setting = dict(batch=N, feat_dim=D, size=SIZE, images=IMAGES, bank=BANK, k=K, grid=GRID, rounds=args.rounds)
     setting |= dict(positions=POSITIONS, prototypes=PROTOTYPES, patches=PATCHES, torch=torch.__version__, threads=1)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    result = dict(setting=setting, traffic=rows, items=costs)
-    args.out.with_suffix('.json').write_text(json.dumps(result, indent=1) + '\n')
     text = f'{table(rows)}\n\n{table_of_items(costs)}'
-    args.out.with_suffix('.md').write_text(text + '\n')
+    write(args.out, dict(setting=setting, traffic=rows, items=costs), text)
     print(text)
     wrong = [row for row in rows if 'loopback' not in row['part'] and abs(row['counted'] - row['formula']) > 1e-6]
     if wrong:

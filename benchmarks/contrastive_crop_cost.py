@@ -10,9 +10,9 @@ images, read in random order.
 """
 
 import argparse
-import json
 import platform
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -23,6 +23,10 @@ from viewplug.box_store import BoxStore
 from viewplug.transforms import ContrastiveCrop, RandomResizedCrop
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import write  # noqa: E402
+
 HEIGHT, WIDTH, SIZE = 375, 500, 224
 IMAGES = 1_281_167
 SETTINGS = dict(scale=SIZE, crop_ratio_range=(0.2, 1.0), backend='pillow')
@@ -88,9 +92,7 @@ def main() -> None:
     rows = measure(args.samples, args.rounds)
     setting = dict(samples=args.samples, rounds=args.rounds, image=[HEIGHT, WIDTH], size=SIZE, boxes=IMAGES)
     setting |= dict(numpy=np.__version__, python=platform.python_version())
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
-    args.out.with_suffix('.md').write_text(table(rows) + '\n')
+    write(args.out, dict(setting=setting, rows=rows), table(rows))
     print(table(rows))
 
 

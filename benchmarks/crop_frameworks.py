@@ -32,6 +32,10 @@ from viewplug.demo import to_demo
 from viewplug.schedule import set_epochs
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import write  # noqa: E402
+
 CROPS = ('rcrop', 'ccrop')
 EPOCHS = dict(demo=16, scenes=200, fashion_mnist=200)
 LINEAR_EPOCHS = dict(demo=30, scenes=100, fashion_mnist=100)
@@ -218,9 +222,7 @@ def fill_table(args: argparse.Namespace) -> None:
             for crop in CROPS:
                 rows[framework, crop, seed] = run_cell(framework, crop, seed, args)
                 kept = dict(setting=setting, rows=list(rows.values()))
-                out.parent.mkdir(parents=True, exist_ok=True)
-                out.with_suffix('.json').write_text(json.dumps(kept, indent=1) + '\n')
-                out.with_suffix('.md').write_text(table(kept['rows']) + '\n')
+                write(out, kept, table(kept['rows']))
     print(table(list(rows.values())))
 
 

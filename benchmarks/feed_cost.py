@@ -13,7 +13,6 @@ the first step on, and the target is the one of README for one GPU (EMAN in plac
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -30,6 +29,7 @@ from mmengine.runner import Runner
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
+from benchmarks.record import write  # noqa: E402
 from benchmarks.suite.timing import WARM_UP, ratio, waiter  # noqa: E402
 from viewplug.batch_views import to_device_views  # noqa: E402
 from viewplug.host_memory import keep_freed_memory  # noqa: E402
@@ -184,9 +184,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     setting = dict(device=torch.cuda.get_device_name() if args.device == 'cuda' else 'cpu', amp=args.amp)
     setting |= dict(rounds=args.rounds, steps=steps, threads=args.threads, torch=torch.__version__)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
-    args.out.with_suffix('.md').write_text(table(rows) + '\n')
+    write(args.out, dict(setting=setting, rows=rows), table(rows))
     print(table(rows))
 
 

@@ -9,8 +9,8 @@ after.
 """
 
 import argparse
-import json
 import resource
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +19,10 @@ import torch
 from viewplug.evaluation.contrastive_test import ContrastiveTest
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import write  # noqa: E402
+
 LENGTHS = dict(semantic=128, spatial=196)
 BATCH = 512
 
@@ -85,9 +89,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     found = measure(args)
     setting = {key: value for key, value in vars(args).items() if key != 'out'} | dict(torch=torch.__version__)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, **found), indent=1) + '\n')
-    args.out.with_suffix('.md').write_text(table(found, setting) + '\n')
+    write(args.out, dict(setting=setting, **found), table(found, setting))
     print(table(found, setting))
 
 

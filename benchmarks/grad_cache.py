@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works wi
 
 ROOT = Path(__file__).resolve().parents[1]
 
+from benchmarks.record import write  # noqa: E402
+
 
 def step(batch: int, rows: int) -> dict:
     import torch
@@ -62,8 +64,7 @@ def main() -> None:
         found.append(json.loads(output.splitlines()[-1]))
     lines = ['| batch | images at a time | processor seconds | memory, MiB |', '|---|---|---|---|']
     lines += [f'| {r["batch"]} | {r["rows"] or "all"} | {r["seconds"]} | {r["mebibytes"]} |' for r in found]
-    args.out.with_suffix('.json').write_text(json.dumps(found, indent=1) + '\n')
-    args.out.with_suffix('.md').write_text('\n'.join(lines) + '\n')
+    write(args.out, found, '\n'.join(lines))
     print('\n'.join(lines))
 
 

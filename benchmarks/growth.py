@@ -38,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works wi
 
 from benchmarks.growth_report import fits_of, plot, table
 from benchmarks.growth_steps import BASE, STEPS
+from benchmarks.record import write
 from viewplug.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -162,9 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = {axis: settings[axis] for axis in AXES if axis in settings}
     fits = fits_of(rows)
     found = dict(base=BASE, settings=settings, took=round(time.time() - begin), rows=rows, fits=fits)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(found, indent=1) + '\n')
-    args.out.with_suffix('.md').write_text(table(rows, fits, settings) + '\n')
+    write(args.out, found, table(rows, fits, settings))
     plot(rows, fits, args.out.with_suffix('.png'))
     print(table(rows, fits, settings))
 

@@ -23,6 +23,10 @@ import torch
 from viewplug.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import write  # noqa: E402
+
 WARM_UP = 3
 STEPS = {name: f'MoCo v2, {name}' for name in step_switches.WORK} | {'ADCLR': 'ADCLR, ViT-S/16, 2 x 224 and 8 x 96 px'}
 
@@ -97,10 +101,8 @@ def main() -> None:
     for name in STEPS:
         rows.append(measure(name, args))
         print(table(rows[-1:]).splitlines()[-1], flush=True)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     setting = dict(repeats=args.repeats, rounds=args.rounds, threads=args.threads, torch=torch.__version__)
-    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
-    args.out.with_suffix('.md').write_text(table(rows) + '\n')
+    write(args.out, dict(setting=setting, rows=rows), table(rows))
     print(table(rows))
 
 

@@ -9,7 +9,6 @@ step's own time.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.record import write  # noqa: E402
 from benchmarks.step_cost import SIZE, Step  # noqa: E402
 from viewplug.demo import to_demo  # noqa: E402
 from viewplug.hooks.box_sources import ForwardBoxes, Reading, ViewBoxes  # noqa: E402
@@ -161,9 +161,7 @@ def main() -> None:
     found = cost(args.batch, args.rounds, args.grid)
     rows, found['share_of_small_steps'] = quality(args.epochs, args.images, args.grid, args.seed)
     setting = {key: value for key, value in vars(args).items() if key != 'out'} | dict(torch=torch.__version__)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, cost=found, rows=rows), indent=1) + '\n')
-    args.out.with_suffix('.md').write_text(table(rows, found) + '\n')
+    write(args.out, dict(setting=setting, cost=found, rows=rows), table(rows, found))
     print(table(rows, found))
 
 

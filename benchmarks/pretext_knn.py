@@ -15,6 +15,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import write  # noqa: E402
+
 SYSTEMS = {
     'cpc_v1': 'configs/cpc/cpc_v1_r101.py',
     'cpc_v2': 'configs/cpc/cpc_v2_r50.py',
@@ -89,9 +93,7 @@ def main() -> None:
         for system in args.systems:
             rows.append(pretrain(system, seed, args))
             setting = dict(epochs=args.epochs, images=args.images, batch_size=args.batch_size)
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
-            args.out.with_suffix('.md').write_text(table(rows) + '\n')
+            write(args.out, dict(setting=setting, rows=rows), table(rows))
     print(table(rows))
 
 

@@ -11,8 +11,8 @@ both views.
 
 import argparse
 import itertools
-import json
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -23,6 +23,10 @@ from viewplug.host_memory import keep_freed_memory
 from viewplug.ops import prroi_pool, prroi_pool_grid
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import write  # noqa: E402
+
 # name: channels, cells a side, boxes an image, bins a side, box side in cells
 CASES = {
     'C4, W48-S32': (128, 14, 36, 1, 3),
@@ -139,9 +143,7 @@ def main() -> None:
         "| case | ours | against | time over the other's (quartiles) | kept | kept by the other |",
         '|---|---|---|---|---|---|',
     ]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
-    args.out.with_suffix('.md').write_text('\n'.join([*lines, *map(row, rows)]) + '\n')
+    write(args.out, dict(setting=setting, rows=rows), '\n'.join([*lines, *map(row, rows)]))
 
 
 if __name__ == '__main__':

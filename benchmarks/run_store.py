@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from benchmarks.record import write
+
 
 class RunStore:
     """A JSON Lines file: first the setting that all runs share, then the runs.
@@ -63,10 +65,8 @@ class RunStore:
             order: key by which the rows are sorted.
         """
         setting, rows = self.setting, sorted(self.rows, key=order)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
         text = table(rows, setting)
-        out.with_suffix('.md').write_text(text + '\n')
+        write(out, dict(setting=setting, rows=rows), text)
         plot(rows, setting, out.with_suffix('.png'))
         return text
 

@@ -18,7 +18,6 @@ batch: the second table has one process with 32 images, the paper's share of a G
 
 import argparse
 import copy
-import json
 import re
 import resource
 import statistics
@@ -39,6 +38,10 @@ from viewplug.host_memory import keep_freed_memory
 from viewplug.views import ViewGeometry
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import write  # noqa: E402
+
 BASE = 'MoCo v2'
 CONFIGS = {
     BASE: 'configs/mocov2_r50.py',
@@ -243,9 +246,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     setting = dict(batch=args.batch, rounds=args.rounds, threads=args.threads, device=args.device, size=SIZE)
     setting |= dict(torch=torch.__version__, peak_process_gib=round(peak, 2))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
-    args.out.with_suffix('.md').write_text(table(rows) + '\n')
+    write(args.out, dict(setting=setting, rows=rows), table(rows))
     print(table(rows))
 
 

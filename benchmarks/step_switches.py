@@ -12,7 +12,6 @@ tools/train.py. bf16 (--amp) is no switch of the hook: it does change rounding.
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 import time
@@ -26,6 +25,10 @@ from viewplug.hooks.step_speed import StepForward, backbones, check_fusable, fus
 from viewplug.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import write  # noqa: E402
+
 WORK = {
     'ResNet-18, 32 px': dict(config='configs/cifar10/mocov2_r18.py', size=32, batch=64),
     'ResNet-50, 224 px': dict(config='configs/mocov2_r50.py', size=224, batch=8),
@@ -130,13 +133,10 @@ def main() -> None:
         keep_freed_memory()
     works = {name: {**work, 'batch': batch} for (name, work), batch in zip(WORK.items(), args.batch, strict=True)}
     setting = dict(rounds=args.rounds, threads=args.threads, device=args.device, torch=torch.__version__)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     results = {}
     for name, work in works.items():  # written after each: compiling and bf16 without its instructions take minutes
         results[name] = measure(work, args.rounds, args.device)
-        found = dict(setting=setting, work=works, results=results)
-        args.out.with_suffix('.json').write_text(json.dumps(found, indent=1) + '\n')
-        args.out.with_suffix('.md').write_text(table(results, works) + '\n')
+        write(args.out, dict(setting=setting, work=works, results=results), table(results, works))
     print(table(results, works))
 
 

@@ -10,7 +10,6 @@ repeated, so that several processes may share the cells by seed or row.
 """
 
 import argparse
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -20,6 +19,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 
 from crop_frameworks import spread  # noqa: E402
 from scene_detection import CONFIG, fine_tune, last_checkpoint, make_scenes, run  # noqa: E402
+
+from benchmarks.record import write  # noqa: E402
 
 CCROP = 'configs/contrastive_crop/in1k/mocov2_ccrop.py'
 FPN = 'configs/resim/resim_fpn_mocov2_r50.py'
@@ -123,11 +124,7 @@ def main() -> None:
             for name in args.rows:
                 cells.append(cell(name, tuning, seed, args, scenes))
                 setting = {key: getattr(args, key) for key in ('epochs', 'iterations', 'labelled', 'tested')}
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                args.out.with_suffix('.json').write_text(
-                    json.dumps(dict(setting=setting, cells=cells), indent=1) + '\n'
-                )
-                args.out.with_suffix('.md').write_text(table(cells) + '\n')
+                write(args.out, dict(setting=setting, cells=cells), table(cells))
     print(table(cells))
 
 

@@ -9,7 +9,6 @@ less than a quarter of the object's box.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +23,7 @@ from mmengine.runner import Runner
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.record import write  # noqa: E402
 from viewplug.batch_views import to_device_views  # noqa: E402
 from viewplug.crop_sampling import sample_crop  # noqa: E402
 from viewplug.demo import to_demo  # noqa: E402
@@ -167,9 +167,7 @@ def main() -> None:
         for name, epoch, boxes in sources
     ]
     setting = {key: value for key, value in vars(args).items() if key != 'out'}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n')
-    args.out.with_suffix('.md').write_text(table(rows) + '\n')
+    write(args.out, dict(setting=setting, rows=rows), table(rows))
     draw(rows, args.out.with_suffix('.png'))
     print(table(rows))
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import record
+
 from . import SECTIONS
 from .contest import Setting
 from .hold import MEASURED
@@ -44,12 +46,8 @@ def read(path: Path) -> dict:
 
 
 def write(sections: dict, path: Path) -> None:
-    """``sections``: name -> ``setting`` (:func:`describe`) and ``contests`` (:func:`hold.hold`). Atomic."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for suffix, text in (('.json', json.dumps(dict(sections=sections), indent=1)), ('.md', markdown(sections))):
-        fresh = path.with_suffix(suffix + '.new')
-        fresh.write_text(text.rstrip('\n') + '\n')
-        fresh.replace(path.with_suffix(suffix))
+    """``sections``: name -> ``setting`` (:func:`describe`) and ``contests`` (:func:`hold.hold`)."""
+    record.write(path, dict(sections=sections), markdown(sections))
 
 
 def markdown(sections: dict) -> str:

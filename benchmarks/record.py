@@ -1,0 +1,15 @@
+"""What a benchmark found, on disk: its numbers as JSON, and the table of them that documents show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def write(out: Path, found: dict, table: str) -> None:
+    """``out`` with .json and .md, each replaced as a whole, so that a crash leaves the last finished ones."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, text in (('.json', json.dumps(found, indent=1)), ('.md', table)):
+        fresh = out.with_suffix(f'{suffix}.new')
+        fresh.write_text(text.rstrip('\n') + '\n')
+        fresh.replace(out.with_suffix(suffix))

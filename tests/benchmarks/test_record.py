@@ -1,0 +1,22 @@
+"""What benchmarks leave on disk."""
+
+import json
+
+import pytest
+
+from benchmarks.record import write
+
+
+def test_numbers_and_table_lie_side_by_side_in_a_folder_made_for_them(tmp_path):
+    write(tmp_path / 'new/cost', dict(rows=[1.5]), '| a |\n')
+    assert json.loads((tmp_path / 'new/cost.json').read_text()) == dict(rows=[1.5])
+    assert (tmp_path / 'new/cost.md').read_text() == '| a |\n'
+    assert len(list((tmp_path / 'new').iterdir())) == 2
+
+
+def test_a_crash_while_writing_leaves_what_was_there(tmp_path):
+    write(tmp_path / 'cost', dict(rows=[1]), '| a |')
+    with pytest.raises(TypeError):
+        write(tmp_path / 'cost', dict(rows=[object()]), '| b |')
+    assert json.loads((tmp_path / 'cost.json').read_text()) == dict(rows=[1])
+    assert (tmp_path / 'cost.md').read_text() == '| a |\n'
