@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> None:
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     model, _ = trained_model(cfg, args.checkpoint)
     images, crop = images_and_crop(cfg, args.data_root, args.alpha)
-    scorer = build_scorer(args.scorer, args.channel_order).to(device)
+    scorer = build_scorer(args.scorer, args.channel_order)
+    scorer.model.to(device)  # mmengine's models tell their data_preprocessor, if asked themselves
     picked = np.linspace(0, len(images) - 1, min(args.num, len(images))).round().astype(int).tolist()
     parts: dict[str, list[CropPairs]] = {}
     for start in range(0, len(picked), 32):

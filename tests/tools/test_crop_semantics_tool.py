@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from pretend_gpu import pretend_gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -76,6 +77,11 @@ def test_a_classifier_judges_the_crops_of_a_run(tool, files, capsys):
     assert re.search(
         r'ContrastiveCrop: class score 0\.\d+, distance of views \d\.\d+, 70 pairs', capsys.readouterr().out
     )
+
+
+def test_it_judges_them_on_a_gpu_as_well(tool, files, capsys):
+    with pretend_gpu():
+        test_a_classifier_judges_the_crops_of_a_run(tool, files, capsys)
 
 
 def test_torchvisions_networks_judge_images_without_labels(tool, files, tmp_path):

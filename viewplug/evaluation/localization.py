@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from viewplug.devices import to_device
 from viewplug.ops.backbone_heatmaps import HeatmapProbe
 from viewplug.ops.heatmap_boxes import HeatmapBoxes, check_threshold, localise
 
@@ -65,9 +66,7 @@ def localise_batches(
             with autocast():
                 backbone(inputs)
         found = localise(caught[0], tuple(images.shape[-2:]), threshold, adaptive)
-        lost = ~readable.to(found.boxes.device)
-        found.boxes[lost] = found.boxes.new_tensor([0, 0, 1, 1])
-        yield LocalisedBatch(images, caught[0], HeatmapBoxes(found.boxes, found.dead | lost, found.whole | lost))
+        yield LocalisedBatch(images, caught[0], found.without(to_device(~readable, found.boxes.device)))
 
 
 def encoder_of(model: nn.Module, which: str) -> nn.Module:

@@ -16,6 +16,7 @@ from mmengine.runner.amp import autocast
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from viewplug.devices import to_device
 from viewplug.evaluation.features import share
 from viewplug.evaluation.localization import LocalisedBatch, encoder_of, localise_batches
 from viewplug.hooks.box_targets import BoxTargets
@@ -136,7 +137,6 @@ class ViewBoxes:
             maps, seen = self.maps.means(part)
             found = localise(maps, self.reading.size, self.reading.threshold, self.reading.adaptive)
             found.boxes = torch.where(seen[:, None], found.boxes, old[part])
-            found.whole = (found.boxes == found.boxes.new_tensor([0, 0, 1, 1])).all(dim=1)
             found.dead &= seen
             yield as_rows(found)
 
@@ -163,7 +163,7 @@ class ViewBoxes:
         if self.maps is None:
             self.maps = ViewHeatmaps(len(self.targets), self.grid, self.device or next(iter(found.values())).device)
         for view, heatmaps in found.items():
-            boxes, flips = (part[:, view].to(heatmaps.device) for part in (geometry.boxes, geometry.flips))
+            boxes, flips = (to_device(part[:, view], heatmaps.device) for part in (geometry.boxes, geometry.flips))
             self.maps.add(indices, heatmaps, boxes, flips)
         self.spent += time.perf_counter() - begin
 

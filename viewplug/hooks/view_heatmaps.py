@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 
+from viewplug.devices import to_device
+
 CHUNK = 8192
 
 
@@ -45,7 +47,7 @@ class ViewHeatmaps:
         values, inside = paste(heatmaps / mean.clamp_min(1e-12), boxes, flips, self.total.shape[-1])
         inside &= finite[:, None, None]
         device = self.total.device
-        indices = indices.to(device)
+        indices = to_device(indices, device)
         self.total.index_add_(0, indices, (values * inside).to(device))
         self.weight.index_add_(0, indices, inside.to(device, self.weight.dtype))
 

@@ -19,12 +19,19 @@ class HeatmapBoxes:
     Attributes:
         boxes: (N, 4) float32, x0, y0, x1, y1 as fractions of the image.
         dead: (N,) bool, the map had nothing to say (NaN, infinite, constant, nothing above the threshold): whole image.
-        whole: (N,) bool, the box is the whole image, for that reason or because the map reaches all four borders.
     """
 
     boxes: Tensor
     dead: Tensor
-    whole: Tensor
+
+    @property
+    def whole(self) -> Tensor:
+        """(N,) bool, the box is the whole image: the map is dead or reaches all four borders."""
+        return (self.boxes == whole_image(self.boxes)).all(dim=1)
+
+    def without(self, lost: Tensor) -> HeatmapBoxes:
+        """The same, but dead where ``lost`` (N,)."""
+        return HeatmapBoxes(torch.where(lost[:, None], whole_image(self.boxes), self.boxes), self.dead | lost)
 
 
 def localise(
@@ -46,9 +53,12 @@ def localise(
     maps, dead = normalise_heatmaps(heatmaps)
     level = thresholds(maps, threshold, adaptive)
     boxes, empty = closure(upsample_heatmaps(maps, size) > level[:, None, None])
-    dead = dead | empty
-    boxes[dead] = boxes.new_tensor([0, 0, 1, 1])
-    return HeatmapBoxes(boxes, dead, (boxes == boxes.new_tensor([0, 0, 1, 1])).all(dim=1))
+    return HeatmapBoxes(boxes, empty).without(dead | empty)
+
+
+def whole_image(like: Tensor) -> Tensor:
+    """(4,) the box 0, 0, 1, 1, made where ``like`` is, so that no device is waited for."""
+    return (torch.arange(4, device=like.device) >= 2).to(like.dtype)
 
 
 def channel_sum(features: Tensor) -> Tensor:
