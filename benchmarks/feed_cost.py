@@ -33,6 +33,7 @@ from benchmarks.record import write  # noqa: E402
 from benchmarks.suite.timing import WARM_UP, ratio, waiter  # noqa: E402
 from viewplug.batch_views import to_device_views  # noqa: E402
 from viewplug.host_memory import keep_freed_memory  # noqa: E402
+from viewplug.launch import set_amp  # noqa: E402
 
 # By size of the views; batches on a CPU are small, on a GPU the config's own.
 WORK = {
@@ -96,10 +97,8 @@ def fed_config(work: dict, batch: int, device: str, amp: str | None) -> Config:
     cfg.model.data_preprocessor = cfg.data_preprocessor
     cfg.model.target.update(shuffle_bn=False, eman=True)
     cfg.model.branches.image.head.start = 'random'
-    if amp and device == 'cpu':
-        cfg.optim_wrapper.type = 'viewplug.CPUAmpOptimWrapper'
-    elif amp:
-        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=dict(bf16='bfloat16', fp16='float16')[amp])
+    if amp:
+        set_amp(cfg, amp, device == 'cuda')
     return cfg
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 
-def write(out: Path, found: dict, table: str) -> None:
+def write(out: Path, found: dict | list, table: str) -> None:
     """``out`` with .json and .md, each replaced as a whole, so that a crash leaves the last finished ones."""
     out.parent.mkdir(parents=True, exist_ok=True)
     for suffix, text in (('.json', json.dumps(found, indent=1)), ('.md', table)):

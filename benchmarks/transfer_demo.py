@@ -9,7 +9,6 @@ is done is not repeated; the time is that of this call. Results go to PATH.json 
 """
 
 import argparse
-import json
 import resource
 import statistics
 import sys
@@ -23,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 
 from scene_detection import CONFIG, fine_tune, last_checkpoint, make_scenes, run  # noqa: E402
 
+from benchmarks.record import write  # noqa: E402
 from viewplug.transfer.checkpoint import read_checkpoint, weights_of  # noqa: E402
 
 
@@ -58,9 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     setting = dict(iterations=args.iterations, labelled=args.labelled, tested=args.tested)
     result = dict(setting=dict(setting, **cost), checkpoint=named(checkpoint), rows=rows)
     text = f'{table(rows)}\n\n{verdict(rows)}\n'
-    out.parent.mkdir(parents=True, exist_ok=True)
-    Path(f'{out}.json').write_text(json.dumps(result, indent=1) + '\n')
-    Path(f'{out}.md').write_text(text)
+    write(out, result, text)
     print(f'\n{text}boxes        {sheet}\nresults      {out}.json, {out}.md')
     print(
         f'{cost["minutes"]} minutes, {cost["processor_minutes"]} of a processor at {cost["threads"]} threads; '

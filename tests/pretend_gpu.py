@@ -1,7 +1,7 @@
 """A GPU for a machine without one: tensors that say ``cuda:0``, compute on the CPU, and tell who mixes and who waits.
 
 What it shows: code that would mix devices, take a GPU tensor for a NumPy array, or wait for the device. What it cannot
-show: CUDA's own kernels and their rounding, speed, memory, streams, mixed precision.
+show: CUDA's own kernels, what types they take and how they round, speed, memory, streams, several GPUs.
 """
 
 from __future__ import annotations
@@ -12,22 +12,31 @@ import traceback
 from collections.abc import Callable, Iterator
 from unittest import mock
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
 aten = torch.ops.aten
-CPU, HOST, GPU = torch.device('cpu'), torch.device('cpu', 0), torch.device('cuda', 0)
+CPU, GPU = torch.device('cpu'), torch.device('cuda', 0)
+# The CPU as only our own copies name it: autograd asks for CPU too, where it means the device that a tensor was on.
+HOST = torch.device('cpu', 0)
 COPIES = {aten._to_copy.default, aten.copy_.default}
 # Indices may be on the CPU.
 INDEXED = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
-# The sizes of their results depend on values.
-SIZED_BY_VALUES = {
+# Beside those that work element by element, these take numbers that are on the CPU.
+TAKE_NUMBERS = ('_foreach', '_fused', '_amp', 'index_put', 'masked_fill', 'fill_')
+# They give a number to Python, or a size that depends on values.
+ASK_FOR_VALUES = {
+    aten._local_scalar_dense.default,
     aten.bincount.default,
+    aten.equal.default,
     aten.masked_select.default,
+    aten.multinomial.default,
     aten.nonzero.default,
     aten.repeat_interleave.Tensor,
+    aten.unique_consecutive.default,
     aten.unique_dim.default,
     aten._unique2.default,
 }
@@ -73,7 +82,6 @@ class GpuTensor(Tensor):
         copy = kwargs.pop('copy', False)
         device, dtype, non_blocking, layout = torch._C._nn._parse_to(*args, **kwargs)
         if device is not None and device.type == 'cpu':
-            # A number no one else gives: autograd asks for CPU too where it means the device that it was on.
             return aten._to_copy(self, device=HOST, dtype=dtype or self.dtype, non_blocking=non_blocking)
         return Tensor.to(self, dtype=dtype or self.dtype, copy=copy, memory_format=layout or torch.preserve_format)
 
@@ -131,9 +139,8 @@ def run(op, args: tuple, kwargs: dict, gpu: PretendGpu):
     tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
     from_gpu, target = any(isinstance(value, GpuTensor) for value in tensors), kwargs.get('device')
     to_gpu = target is not None and torch.device(target).type == 'cuda'
-    operands = [args[0], *args[2:]] if op in INDEXED else tensors
-    strangers = [tuple(value.shape) for value in operands if isinstance(value, Tensor) and is_stranger(value)]
-    if from_gpu and op not in COPIES and strangers:
+    strangers = [] if op in COPIES else [tuple(value.shape) for value in tensors if is_stranger(value, op, args)]
+    if from_gpu and strangers:
         raise RuntimeError(f'{op}: expected all tensors to be on cuda:0, these are on the CPU: {strangers}')
     if (from_gpu or to_gpu) and waits_for_device(op, args, kwargs):
         gpu.waits.append(innermost_line())
@@ -155,23 +162,45 @@ def there(value):
     return value.there if isinstance(value, GpuTensor) else value
 
 
-def is_stranger(value: Tensor) -> bool:
-    """Numbers may stay on the CPU."""
-    return not isinstance(value, GpuTensor) and value.ndim > 0
+def is_stranger(value: Tensor, op, args: tuple) -> bool:
+    """Whether ``op`` would refuse it among GPU tensors: it is on the CPU, and no number or index."""
+    if isinstance(value, GpuTensor):
+        return False
+    if value.ndim == 0:
+        name = op.name().removeprefix('aten::')
+        return not (torch.Tag.pointwise in op.tags or name.startswith(TAKE_NUMBERS))
+    return not (op in INDEXED and any(value is index for index in args[1]))
 
 
 def waits_for_device(op, args: tuple, kwargs: dict) -> bool:
     """Whether CUDA's operator returns only when the device has come as far."""
     if op is aten._to_copy.default:
         target = kwargs.get('device')
-        moves = target == HOST if isinstance(args[0], GpuTensor) else target is not None and target.type == 'cuda'
-        return moves and not kwargs.get('non_blocking')
+        if isinstance(args[0], GpuTensor):
+            return target == HOST and not kwargs.get('non_blocking')
+        return target is not None and target.type == 'cuda' and blocks(args[0], kwargs.get('non_blocking'))
     if op is aten.copy_.default:
-        return args[0].device.type != args[1].device.type and not (len(args) > 2 and args[2])
+        to, source, *non_blocking = args
+        if isinstance(to, GpuTensor) == isinstance(source, GpuTensor):
+            return False
+        return blocks(source, any(non_blocking)) if isinstance(to, GpuTensor) else not any(non_blocking)
     if op in INDEXED:
         indices = [index for index in args[1] if index is not None]
-        return any(index.dtype in (torch.bool, torch.uint8) or is_stranger(index) for index in indices)
-    return op is aten._local_scalar_dense.default or op in SIZED_BY_VALUES
+        on_cpu = any(not isinstance(index, GpuTensor) for index in indices)
+        return on_cpu or any(index.dtype in (torch.bool, torch.uint8) for index in indices)
+    return op in ASK_FOR_VALUES
+
+
+def blocks(source: Tensor, non_blocking: bool) -> bool:
+    """Memory that is not pinned is copied in turn with what the device does."""
+    return not (non_blocking and getattr(source, 'pinned', False))
+
+
+def pin_memory(self: Tensor, device=None) -> Tensor:
+    """As torch does it: into memory of the same strides, which elements must not share."""
+    pinned = torch.empty_strided(self.size(), self.stride(), dtype=self.dtype).copy_(self)
+    pinned.pinned = True
+    return pinned
 
 
 def innermost_line() -> str:
@@ -198,7 +227,9 @@ def load(read: Callable, *args, map_location=None, **kwargs):
 
 @contextlib.contextmanager
 def pretend_gpu() -> Iterator[PretendGpu]:
-    """``torch.cuda`` answers as with one GPU, and tensors on ``cuda`` are ``GpuTensor``."""
+    """``torch.cuda`` answers as with one GPU, and tensors on ``cuda`` are ``GpuTensor``; skips where there is one."""
+    if torch.cuda.is_available():
+        pytest.skip('there is a GPU')
     answers = dict(
         is_available=lambda: True,
         device_count=lambda: 1,
@@ -224,7 +255,7 @@ def pretend_gpu() -> Iterator[PretendGpu]:
     with contextlib.ExitStack() as stack:
         for name, answer in answers.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, answer))
-        stack.enter_context(mock.patch.object(Tensor, 'pin_memory', lambda self, device=None: self))
+        stack.enter_context(mock.patch.object(Tensor, 'pin_memory', pin_memory))
         stack.enter_context(mock.patch.object(torch, 'autocast', Autocast))
         stack.enter_context(mock.patch.object(torch, 'load', functools.partial(load, torch.load)))
         stack.enter_context(mock.patch('mmengine.device.utils.DEVICE', 'cuda'))

@@ -102,7 +102,7 @@ def images_and_views(cfg, args: argparse.Namespace):
 
     loaded = samples(cfg, args)
     settings = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
-    preprocessor = MODELS.build({'type': 'mmpretrain.SelfSupDataPreprocessor', **settings})
+    preprocessor = MODELS.build({'type': 'viewplug.ViewsDataPreprocessor', **settings})
     images, inputs, data_samples = (list(column) for column in zip(*loaded, strict=True))
     if isinstance(inputs[0], list):
         inputs = [torch.stack(view) for view in zip(*inputs, strict=True)]

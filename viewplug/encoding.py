@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from viewplug.devices import to_device
 from viewplug.ops.gradient_cache import in_parts
 from viewplug.requests import Reads, Request
 
@@ -121,7 +122,8 @@ def _joined(requests: Sequence[Request]) -> Request:
 
 def _encode_group(backbone, necks, reads, images, request, views: Sequence[dict]) -> list[tuple[str, Tensor]]:
     """Fill in ``views``, and return the rows of branches whose necks take those of all groups at once."""
-    features, waiting = backbone(images, **request.extras), []
+    extras = {key: to_device(value, images.device) for key, value in request.extras.items()}
+    features, waiting = backbone(images, **extras), []
     for name in request.branches:
         part, neck = _entry(features, name, reads[name], request.chosen), necks[reads[name].neck]
         if getattr(neck, 'rows_apart', False) and isinstance(part, Tensor) and part.dim() == 2:
@@ -165,6 +167,6 @@ def _entry(features, name: str, read: Reads, chosen: Tensor | None):
     if found is None:
         given = ', '.join(key for key, value in features.items() if value is not None)
         raise ValueError(f'model.branches.{name}.reads={read.entry!r}, but the backbone gives {given}')
-    if read.masked:
-        return found[chosen]
+    if read.masked:  # found[chosen], but how many there are is known on the CPU, where masks stay
+        return found.flatten(0, 1).index_select(0, to_device(chosen.flatten().nonzero().squeeze(1), found.device))
     return found.flatten(0, 1) if found.dim() == 3 else found

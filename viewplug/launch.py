@@ -65,7 +65,7 @@ def read_config(path: str | Path, args: Namespace) -> Config:
     if args.data_root:
         set_data_root(cfg, args.data_root)
     if args.amp:
-        _set_amp(cfg, args.amp)
+        set_amp(cfg, args.amp, torch.cuda.is_available())
     if options.get('views') == 'sample':
         cfg.in_memory = False
     with _sentences():
@@ -180,8 +180,9 @@ def _class_name(kind: str | type) -> str:
     return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
 
 
-def _set_amp(cfg: Config, precision: str) -> None:
-    if not torch.cuda.is_available():
+def set_amp(cfg: Config, precision: str, on_gpu: bool) -> None:
+    """Mixed precision 'bf16' or 'fp16' in the optimiser's wrapper, whatever it was."""
+    if not on_gpu:
         if precision == 'fp16':
             raise UserError('--amp fp16 is for GPUs, and torch sees none here; a CPU has --amp bf16')
         for key in ('loss_scale', 'dtype', 'use_fsdp'):  # of an AmpOptimWrapper
@@ -191,7 +192,8 @@ def _set_amp(cfg: Config, precision: str) -> None:
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.dtype = {'bf16': 'bfloat16', 'fp16': 'float16'}[precision]
     # bf16 reaches as far as float32: nothing to scale, and no step waits for the GPU to say whether it overflowed.
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic' if precision == 'fp16' else dict(enabled=False))
+    if precision == 'bf16':
+        cfg.optim_wrapper.loss_scale = dict(enabled=False)
 
 
 def _use_gloo(cfg: Config) -> None:

@@ -15,6 +15,7 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
+from viewplug.devices import to_device
 from viewplug.encoding import Embeddings, Group, encode, encode_views, parametrized_once
 from viewplug.ops.gather import exchange_rows
 from viewplug.registry import MODELS
@@ -223,9 +224,10 @@ class MomentumTarget(SharedTarget):
 
 
 def _shuffled(images: Tensor) -> tuple[Tensor, Tensor]:
-    """This process's share of the global batch in a random order, and that order."""
-    order = torch.randperm(get_world_size() * len(images)).to(images.device)
+    """This process's share of the global batch in a random order, and that order, on the CPU."""
+    order = to_device(torch.randperm(get_world_size() * len(images)), images.device)
     broadcast(order, src=0)
+    order = order.cpu()
     return exchange_rows(images, order), order
 
 

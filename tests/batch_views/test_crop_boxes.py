@@ -91,3 +91,16 @@ def test_the_same_generator_state_gives_the_same_boxes_and_nothing_else_is_drawn
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_seed_gives_the_boxes_it_has_always_given():
+    # Else a run resumed by a later version would cut other views than the one that it goes on with.
+    generator = torch.Generator().manual_seed(7)
+    sizes = torch.tensor([[32, 32], [90, 20], [20, 90], [5, 400]])
+    first, around, one_try = (
+        random_resized_crop_boxes(sizes, generator=generator, **settings).tolist()
+        for settings in ({}, dict(around=np.float64([[0.5, 0.5, 0.9, 0.9]] * 4)), dict(max_attempts=1))
+    )
+    assert first == [[0, 13, 18, 32], [4, 56, 20, 69], [28, 2, 42, 20], [196, 0, 203, 5]]
+    assert around == [[10, 15, 24, 32], [0, 31, 20, 58], [48, 0, 70, 20], [196, 0, 203, 5]]
+    assert one_try == [[0, 1, 32, 30], [0, 31, 20, 58], [31, 0, 58, 20], [196, 0, 203, 5]]

@@ -1,6 +1,7 @@
 """What benchmarks leave on disk."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,16 @@ def test_numbers_and_table_lie_side_by_side_in_a_folder_made_for_them(tmp_path):
     assert len(list((tmp_path / 'new').iterdir())) == 2
 
 
-def test_a_crash_while_writing_leaves_what_was_there(tmp_path):
+def test_a_crash_while_writing_leaves_what_was_there(tmp_path, monkeypatch):
     write(tmp_path / 'cost', dict(rows=[1]), '| a |')
-    with pytest.raises(TypeError):
-        write(tmp_path / 'cost', dict(rows=[object()]), '| b |')
+
+    def half(self, text):
+        with self.open('w') as file:
+            file.write(text[: len(text) // 2])
+        raise OSError
+
+    monkeypatch.setattr(Path, 'write_text', half)
+    with pytest.raises(OSError):
+        write(tmp_path / 'cost', dict(rows=[2]), '| b |')
     assert json.loads((tmp_path / 'cost.json').read_text()) == dict(rows=[1])
     assert (tmp_path / 'cost.md').read_text() == '| a |\n'

@@ -8,20 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from mmengine.dist import get_rank
-from mmpretrain.models.utils.data_preprocessor import SelfSupDataPreprocessor
 from torch import Tensor
 from torch.nn import functional as F
 
+from viewplug.batch_views.data_preprocessor import ON_HOST, ViewsDataPreprocessor
 from viewplug.batch_views.operator import check_prob, uniform
 from viewplug.batch_views.view import View
 from viewplug.block_masking import BlockMasking
-from viewplug.devices import to_device
 from viewplug.registry import MODELS
 from viewplug.views import ViewGeometry
 
 
 @MODELS.register_module()
-class BatchViews(SelfSupDataPreprocessor):
+class BatchViews(ViewsDataPreprocessor):
     """A data preprocessor that makes all views of a batch of whole uint8 images on the model's device.
 
     It stands in for ``MultiView`` in the pipeline and for mmpretrain's ``SelfSupDataPreprocessor`` at once; the
@@ -39,9 +38,8 @@ class BatchViews(SelfSupDataPreprocessor):
         queries: dict(num=Q, transforms=[...]), small crops beside the views (ADCLR): they come as ``queries``
             (N, Q, 3, p, p), normalised as the views are, with ``query_boxes`` (N, Q, 4). Never mirrored with the views.
         masks: dict(num_views=V, grid=..., ...), which patches of the first V views are masked (iBOT), settings as in
-            ``viewplug.block_masking.BlockMasking``: they come as ``masks`` (N, V, h, w) bool.
-        non_blocking: do not wait until the images have arrived on the device.
-        **kwargs: ``mean``, ``std``, ``to_rgb`` of SelfSupDataPreprocessor.
+            ``viewplug.block_masking.BlockMasking``: they come as ``masks`` (N, V, h, w) bool, on the CPU.
+        **kwargs: ``mean``, ``std``, ``to_rgb``, ``non_blocking`` of SelfSupDataPreprocessor.
 
     Raises:
         ValueError: as many numbers of views as kinds are needed; an operator or argument it does not know.
@@ -54,10 +52,9 @@ class BatchViews(SelfSupDataPreprocessor):
         shared_flip: float = 0.0,
         queries: dict | None = None,
         masks: dict | None = None,
-        non_blocking: bool = True,
         **kwargs,
     ) -> None:
-        super().__init__(non_blocking=non_blocking, **kwargs)
+        super().__init__(**kwargs)
         counts = [num_views] if isinstance(num_views, int) else list(num_views)
         if len(counts) != len(transforms):
             raise ValueError(
@@ -82,20 +79,19 @@ class BatchViews(SelfSupDataPreprocessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         """
         Args:
-            data: ``inputs`` (N, 3, H, W) uint8, or N images (3, H_i, W_i) of any size; ``data_samples`` go through
-                untouched, all else to the device. Images of several sizes are padded to the largest: put a Resize
-                in the pipeline of a folder of photographs. Without ``training`` tensors (N, 3, H, W) are
-                normalised only.
+            data: ``inputs`` (N, 3, H, W) uint8, or N images (3, H_i, W_i) of any size; ``data_samples``,
+                ``sample_idx`` and whatever else goes through as by ViewsDataPreprocessor. Images of several sizes are
+                padded to the largest: put a Resize in the pipeline of a folder of photographs. Without ``training``
+                tensors (N, 3, H, W) are normalised only.
 
         Returns:
             ``data`` with ``inputs`` as V normalised float32 views (N, 3, h_v, w_v), ``geometry``, and ``sample_idx``
             where it is known.
         """
         if not training:
-            normalised = super().forward(dict(inputs=data['inputs'], data_samples=None), training)
-            return {**normalised, 'data_samples': data.get('data_samples')}
+            return super().forward(dict(inputs=data['inputs'], data_samples=data.get('data_samples')), training)
         sample_idx = _sample_idx(data)
-        on_host = {key: data[key] for key in ('data_samples', 'sample_idx') if key in data}
+        on_host = {key: value for key, value in data.items() if key in ON_HOST}
         data = {**self.cast_data({key: value for key, value in data.items() if key not in on_host}), **on_host}
         images, sizes = _padded(data['inputs'])
         key = np.random.SeedSequence([torch.initial_seed(), get_rank(), self.batches]).generate_state(1, np.uint64)
@@ -116,7 +112,7 @@ class BatchViews(SelfSupDataPreprocessor):
             result |= dict(queries=queries.transpose(0, 1), query_boxes=query_boxes.transpose(0, 1))
         if self.masking is not None:
             drawn = self.masking.draw(len(images) * self.masked_views, functools.partial(uniform, generator=generator))
-            result['masks'] = to_device(drawn, images.device).unflatten(0, (len(images), self.masked_views))
+            result['masks'] = torch.as_tensor(drawn).unflatten(0, (len(images), self.masked_views))
         return result
 
     def _normalised(self, view: Tensor) -> Tensor:

@@ -9,19 +9,18 @@ from viewplug.registry import MODELS
 
 IMAGES = {'queries', 'patches'}
 """Keys of a batch that are images (..., 3, H, W)."""
+ON_HOST = {'data_samples', 'masks', 'sample_idx'}
+"""Keys that stay on the CPU: from masks sizes are read, for which a GPU would have to be waited."""
 
 
 @MODELS.register_module()
 class ViewsDataPreprocessor(SelfSupDataPreprocessor):
     """The stock one, same arguments; every other key of the batch becomes an argument of the model's forward.
 
-    ``queries`` (N, Q, 3, p, p) and ``patches`` (N, rows, cols, 3, p, p) are normalised as a view is; ``query_boxes``,
-    ``masks`` and the like change the device. ``data_samples`` stay on the CPU: the stock one moves them image by image,
-    and a GPU is waited for each time. ``non_blocking`` is True unless told otherwise.
+    ``queries`` (N, Q, 3, p, p) and ``patches`` (N, rows, cols, 3, p, p) are normalised as a view is; ``query_boxes``
+    and the like change the device. ``data_samples`` do not: the stock one moves them image by image, and a GPU is
+    waited for each time. mmpretrain's models that read masks out of them (BEiT, SimMIM, ...) need the stock one.
     """
-
-    def __init__(self, *args, non_blocking: bool = True, **kwargs) -> None:
-        super().__init__(*args, non_blocking=non_blocking, **kwargs)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """
@@ -29,12 +28,13 @@ class ViewsDataPreprocessor(SelfSupDataPreprocessor):
             data: ``inputs``, V views (N, 3, H_v, W_v) or one tensor; ``data_samples``; any other keys.
 
         Returns:
-            ``data``, cast and normalised.
+            ``data``, cast and normalised; the keys ``ON_HOST`` as they came.
         """
-        extras = self.cast_data({key: value for key, value in data.items() if key not in ('inputs', 'data_samples')})
+        on_host = {key: value for key, value in data.items() if key in ON_HOST}
+        extras = self.cast_data({key: value for key, value in data.items() if key not in {*ON_HOST, 'inputs'}})
         result = super().forward(dict(inputs=data['inputs'], data_samples=None), training)
         for key in IMAGES & extras.keys():
             images: Tensor = extras[key]
             as_view = dict(inputs=[images.flatten(0, -4)], data_samples=None)
             extras[key] = super().forward(as_view, training)['inputs'][0].view(images.shape)
-        return {**extras, **result, 'data_samples': data.get('data_samples')}
+        return {**extras, **result, **on_host}

@@ -66,7 +66,7 @@ def localise_batches(
             with autocast():
                 backbone(inputs)
         found = localise(caught[0], tuple(images.shape[-2:]), threshold, adaptive)
-        yield LocalisedBatch(images, caught[0], found.without(to_device(~readable, found.boxes.device)))
+        yield LocalisedBatch(images, caught[0], found.dead_where(to_device(~readable, found.boxes.device)))
 
 
 def encoder_of(model: nn.Module, which: str) -> nn.Module:

@@ -127,6 +127,7 @@ class DistillHead(BaseModule):
     def update(self, targets: Sequence[Tensor]) -> None:
         """Once per step: move the centre towards the mean of all target views' logits (each (N, K))."""
         sums = torch.stack([at_least_float32(rows).sum(dim=0) for rows in targets]).sum(dim=0)
+        # One number more, without moving it there, for which a GPU would be waited.
         sums = F.pad(sums, (0, 1), value=sum(len(rows) for rows in targets))
         all_reduce(sums)
         number = sums[-1]
@@ -174,7 +175,7 @@ class PatchDistillHead(DistillHead):
         return self.loss_module(online, target, masks=extras['masks'][:, view], mass=mass)
 
     def _mean_entropy(self, entropies: Tensor, view: int, extras: dict) -> Tensor:
-        return (entropies * masked_weights(extras['masks'][:, view]).to(entropies)).sum()
+        return (entropies * masked_weights(extras['masks'][:, view], entropies)).sum()
 
 
 def _sum(matrices: Sequence[Tensor]) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from viewplug.devices import to_device
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
 
@@ -74,20 +75,24 @@ class IBOTLoss(DINOLoss):
         Args:
             online: (M, K) logits of the masked patches of all images, image by image.
             target: (M, K) distributions of the same patches, which the target saw.
-            masks: (N, L) or (N, h, w) bool, M of them True.
+            masks: (N, L) or (N, h, w) bool, M of them True; on the CPU, or a GPU is waited for.
 
         Returns:
             Scalar, float32 or wider; 0 with a gradient of 0 where nothing is masked.
         """
         rows = self.rows(online, target, mass)
-        return (rows * masked_weights(masks).to(rows)).sum()
+        return (rows * masked_weights(masks, rows)).sum()
 
 
-def masked_weights(masks: Tensor) -> Tensor:
-    """Weight of each masked patch in the mean over images: masks (N, ...) bool -> (M,), in the order of the masks."""
+def masked_weights(masks: Tensor, like: Tensor) -> Tensor:
+    """Weight of each masked patch in the mean over images: masks (N, ...) bool -> (M,), in the order of the masks.
+
+    Args:
+        like: whose device and type they have.
+    """
     masks = masks.flatten(1)
     share = 1 / (masks.sum(dim=1).clamp_min(1) * len(masks))
-    return share[:, None].expand_as(masks)[masks]
+    return to_device(share[:, None].expand_as(masks)[masks].to(like.dtype), like.device)
 
 
 @torch.no_grad()

@@ -5,6 +5,8 @@ import torch.distributed
 from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
 from torch import Tensor
 
+from viewplug.devices import to_device
+
 
 @torch.no_grad()
 def gather_rows(rows: Tensor) -> Tensor:
@@ -22,21 +24,21 @@ def exchange_rows(rows: Tensor, order: Tensor) -> Tensor:
 
     Args:
         rows: (N, ...), the same N on every process.
-        order: (W N,) int64 on any device, a permutation, the same on every process.
+        order: (W N,) int64, a permutation, the same on every process; on the CPU, or a GPU is waited for.
     """
     world, rank, number = get_world_size(), get_rank(), len(rows)
     order = order.cpu().view(world, number)  # the sizes of what is sent are needed there
     if world == 1:
-        return rows.detach()[order[0].to(rows.device)]
+        return rows.detach()[to_device(order[0], rows.device)]
     home = order // number
     asked = home == rank
-    sent = rows.detach()[(order[asked] - rank * number).to(rows.device)].contiguous()
+    sent = rows.detach()[to_device(order[asked] - rank * number, rows.device)].contiguous()
     received = torch.empty_like(sent)
     sizes = torch.bincount(home[rank], minlength=world).tolist(), asked.sum(dim=1).tolist()
     torch.distributed.all_to_all_single(received, sent, *sizes)
     # What comes lies by the process that it comes from.
     places = home[rank].argsort(stable=True)
-    return received[torch.argsort(places).to(rows.device)]
+    return received[to_device(torch.argsort(places), rows.device)]
 
 
 def gather_rows_with_grad(rows: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class HeatmapBoxes:
         """(N,) bool, the box is the whole image: the map is dead or reaches all four borders."""
         return (self.boxes == whole_image(self.boxes)).all(dim=1)
 
-    def without(self, lost: Tensor) -> HeatmapBoxes:
+    def dead_where(self, lost: Tensor) -> HeatmapBoxes:
         """The same, but dead where ``lost`` (N,)."""
         return HeatmapBoxes(torch.where(lost[:, None], whole_image(self.boxes), self.boxes), self.dead | lost)
 
@@ -53,7 +53,7 @@ def localise(
     maps, dead = normalise_heatmaps(heatmaps)
     level = thresholds(maps, threshold, adaptive)
     boxes, empty = closure(upsample_heatmaps(maps, size) > level[:, None, None])
-    return HeatmapBoxes(boxes, empty).without(dead | empty)
+    return HeatmapBoxes(boxes, empty).dead_where(dead | empty)
 
 
 def whole_image(like: Tensor) -> Tensor:

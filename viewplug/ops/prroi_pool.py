@@ -103,6 +103,7 @@ def bin_weights(spans: Tensor, bins: int, length: int) -> Tensor:
         (..., bins, length); sums to 1 along the points where a bin lies within [0, length - 1].
     """
     usable = (spans[..., 1] > spans[..., 0]) & spans.isfinite().all(dim=-1)
+    # Others become 0 to 1, made on the device: moving them there would wait for it.
     spans = torch.where(usable.unsqueeze(-1), spans, torch.arange(2, device=spans.device, dtype=spans.dtype))
     start, step = spans[..., :1], (spans[..., 1:] - spans[..., :1]) / bins
     edges = start + step * torch.arange(bins + 1, device=spans.device, dtype=spans.dtype)
