@@ -138,6 +138,7 @@ def _network(setting: Setting) -> torch.nn.Module:
     width = dict(stem_channels=8, base_channels=8) if setting.quick else {}
     model.backbone = ResNet(18, **width)
     model.data_preprocessor = SelfSupDataPreprocessor(mean=MEAN, std=STD, to_rgb=True)
+    model.data_preprocessor.to(setting.device)  # mmengine's must be told itself where to put images
     return model.to(setting.device)
 
 

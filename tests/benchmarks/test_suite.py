@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pretend_gpu import pretend_gpu
 from processes import in_processes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -415,3 +416,13 @@ def test_contests_have_names_of_their_own_under_every_setting():
                 assert sum(entrant.ours for entrant in one.contestants) >= 1
         full = {one.key for one in contests_of(section, Setting())}
         assert {one.key for one in contests_of(section, QUICK)} <= full
+
+
+@pytest.mark.parametrize('section', SECTIONS)
+def test_everybody_runs_on_a_gpu(section):
+    with pretend_gpu():
+        for one in contests_of(section, Setting('cuda', quick=True)):
+            for entrant in one.contestants:
+                installed = entrant.name not in OPTIONAL or find_spec(entrant.name)
+                if installed and 'lightly' not in entrant.name:  # a pretended GPU cannot take its old weight norm
+                    entrant.build()()
