@@ -2,7 +2,6 @@
 # global views have 0.3 +- 0.2 of their patches masked, in blocks, for the online network.
 _base_ = './views_dino.py'
 
-data_preprocessor = dict(type='viewplug.ViewsDataPreprocessor')
 first_crop = {**_base_.global_crop, 'crop_ratio_range': (0.25, 1.0)}
 small_crop = {**_base_.local_crop, 'crop_ratio_range': (0.05, 0.25)}
 masked_crop = dict(

@@ -29,7 +29,6 @@ model = dict(
         ),
     ),
 )
-data_preprocessor = dict(type='viewplug.ViewsDataPreprocessor')
 two_views = dict(
     type='viewplug.MultiView',
     num_views=[1, 1],

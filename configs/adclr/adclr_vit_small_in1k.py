@@ -10,7 +10,6 @@ _base_ = [
 
 work_dir = 'work_dirs/adclr/adclr_vit_small_in1k'
 model = dict(branches=dict(query=_base_.query_branch))
-data_preprocessor = dict(type='viewplug.ViewsDataPreprocessor')
 pack_extras = {**_base_.pack_views, 'type': 'viewplug.PackViews'}
 train_dataloader = dict(dataset=dict(pipeline=[_base_.load_image, _base_.query_crops, _base_.multi_crop, pack_extras]))
 custom_hooks = [*_base_.custom_hooks, *_base_.dino_hooks]
