@@ -11,7 +11,7 @@ from mmengine.dist import get_rank
 from torch import Tensor
 from torch.nn import functional as F
 
-from viewplug.batch_views.data_preprocessor import ON_HOST, ViewsDataPreprocessor
+from viewplug.batch_views.data_preprocessor import ViewsDataPreprocessor
 from viewplug.batch_views.operator import check_prob, uniform
 from viewplug.batch_views.view import View
 from viewplug.block_masking import BlockMasking
@@ -91,8 +91,7 @@ class BatchViews(ViewsDataPreprocessor):
         if not training:
             return super().forward(dict(inputs=data['inputs'], data_samples=data.get('data_samples')), training)
         sample_idx = _sample_idx(data)
-        on_host = {key: value for key, value in data.items() if key in ON_HOST}
-        data = {**self.cast_data({key: value for key, value in data.items() if key not in on_host}), **on_host}
+        data = self.cast_data(data)
         images, sizes = _padded(data['inputs'])
         key = np.random.SeedSequence([torch.initial_seed(), get_rank(), self.batches]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(key[0] >> np.uint64(1)))

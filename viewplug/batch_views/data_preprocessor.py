@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mmpretrain.models.utils.data_preprocessor import SelfSupDataPreprocessor
 from torch import Tensor
 
@@ -30,11 +32,16 @@ class ViewsDataPreprocessor(SelfSupDataPreprocessor):
         Returns:
             ``data``, cast and normalised; the keys ``ON_HOST`` as they came.
         """
-        on_host = {key: value for key, value in data.items() if key in ON_HOST}
-        extras = self.cast_data({key: value for key, value in data.items() if key not in {*ON_HOST, 'inputs'}})
+        extras = self.cast_data({key: value for key, value in data.items() if key != 'inputs'})
         result = super().forward(dict(inputs=data['inputs'], data_samples=None), training)
         for key in IMAGES & extras.keys():
             images: Tensor = extras[key]
             as_view = dict(inputs=[images.flatten(0, -4)], data_samples=None)
             extras[key] = super().forward(as_view, training)['inputs'][0].view(images.shape)
-        return {**extras, **result, **on_host}
+        return {'data_samples': None, **extras, 'inputs': result['inputs']}
+
+    def cast_data(self, data):
+        """mmengine's, which leaves the keys ``ON_HOST`` of a batch where they are."""
+        if isinstance(data, Mapping):
+            return {key: value if key in ON_HOST else self.cast_data(value) for key, value in data.items()}
+        return super().cast_data(data)
