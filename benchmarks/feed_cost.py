@@ -5,8 +5,10 @@
 Fed is a step of MoCo v2 as a run with `views='device', in_memory=True` takes it: a batch of uint8 images out of the
 config's own loader, two views of each by its data preprocessor, both forwards, loss, backward, SGD, queue and momentum
 update. Constant is the same step of the same model on views that were made once. The two are interleaved (A B A B ...);
-the share is the median over rounds of the constant step's time over the fed one's of the same round. The loss of every
-step is read, as the Runner's log reads it, so that no feed hides behind the GPU's work on the step before.
+the share is the median over rounds of the constant step's time over the fed one's of the same round. On a GPU the loss
+is read once after each step, as mmengine's log reads it, so that no feed hides behind the GPU's work on the step
+before, and once when the log is written (`viewplug.LateRuntimeInfoHook`), here at the end of a round. A CPU waits
+anyway.
 
 Images are rendered scenes as large as the config's: 32 px, 96 px, and 256 px for views of 224. The queue is full from
 the first step on, and the target is the one of README for one GPU (EMAN in place of ShuffleBN).
@@ -44,6 +46,7 @@ WORK = {
     224: dict(name='ResNet-50', config='configs/mocov2_r50.py', image=256, batch=dict(cpu=8, cuda=256)),
 }
 EPOCH = 4  # batches
+READS = EACH, LATE = 'after each step', 'with the log'
 
 
 class FedStep:
@@ -67,11 +70,11 @@ class FedStep:
         self.views = self.model.data_preprocessor
         self.constant = MadeOnce(self.views(next(self.batches), True))
 
-    def __call__(self, fed: bool) -> float:
-        """The loss."""
+    def __call__(self, fed: bool) -> torch.Tensor:
+        """The loss, not read yet."""
         self.model.data_preprocessor = self.views if fed else self.constant
         log = self.model.train_step(next(self.batches) if fed else None, self.optim_wrapper)
-        return log['loss'].item()
+        return log['loss'].detach()
 
 
 class MadeOnce(BaseDataPreprocessor):
@@ -107,31 +110,36 @@ def endless(loader) -> Iterator:
         yield from loader
 
 
-def measure(size: int, batch: int, rounds: int, steps: int, device: str, amp: str | None) -> dict:
-    """The row of one size."""
+def measure(size: int, batch: int, rounds: int, steps: int, device: str, amp: str | None) -> list[dict]:
+    """The rows of one size."""
     step, wait = FedStep(WORK[size], batch, device, amp), waiter(device)
-    seconds = {True: [], False: []}
+    reads = READS[:1] if device == 'cpu' else READS
+    seconds = {(read, fed): [] for read in reads for fed in (True, False)}
     for round_ in range(WARM_UP + rounds):
-        for fed in seconds:
+        for read, fed in seconds:
             wait()
-            begin = time.perf_counter()
+            begin, losses = time.perf_counter(), []
             for _ in range(steps):
-                step(fed)
+                losses.append(step(fed))
+                if read == EACH:
+                    losses[-1].item()
             wait()
             if round_ >= WARM_UP:
-                seconds[fed].append((time.perf_counter() - begin) / steps)
+                seconds[read, fed].append((time.perf_counter() - begin) / steps)
         print(f'{size} px, round {round_ + 1} of {WARM_UP + rounds}', file=sys.stderr)
-    return row(size, batch, seconds[True], seconds[False])
+    return [row(size, batch, read, seconds[read, True], seconds[read, False]) for read in reads]
 
 
-def row(size: int, batch: int, fed: list[float], constant: list[float]) -> dict:
+def row(size: int, batch: int, read: str, fed: list[float], constant: list[float]) -> dict:
     """
     Args:
+        read: when losses were read.
         fed, constant: seconds of a step in each round.
     """
     share = ratio(constant, fed)
     return dict(
         size=size,
+        read=read,
         name=WORK[size]['name'],
         config=WORK[size]['config'],
         batch=batch,
@@ -143,15 +151,15 @@ def row(size: int, batch: int, fed: list[float], constant: list[float]) -> dict:
 
 def table(rows: list[dict]) -> str:
     lines = [
-        '| step | throughput left, percent (quartiles) | images/s, fed | images/s, constant views |',
-        '|---|---|---|---|',
+        '| step | loss read | throughput left, percent (quartiles) | images/s, fed | images/s, constant views |',
+        '|---|---|---|---|---|',
     ]
     for one in rows:
         low, high = one['share_quartiles']
         fed, constant = one['images_per_second'].values()
         lines.append(
-            f'| {one["name"]}, {one["size"]} px, batch {one["batch"]} | {one["share_percent"]:.1f} ({low:.1f} to '
-            f'{high:.1f}) | {fed:.1f} | {constant:.1f} |'
+            f'| {one["name"]}, {one["size"]} px, batch {one["batch"]} | {one["read"]} | {one["share_percent"]:.1f} '
+            f'({low:.1f} to {high:.1f}) | {fed:.1f} | {constant:.1f} |'
         )
     return '\n'.join(lines)
 
@@ -178,8 +186,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.device == 'cpu':
         keep_freed_memory()  # as a run does
     rows = [
-        measure(size, batch, args.rounds, steps, args.device, args.amp)
+        one
         for size, batch in zip(args.sizes, batches, strict=True)
+        for one in measure(size, batch, args.rounds, steps, args.device, args.amp)
     ]
     setting = dict(device=torch.cuda.get_device_name() if args.device == 'cuda' else 'cpu', amp=args.amp)
     setting |= dict(rounds=args.rounds, steps=steps, threads=args.threads, torch=torch.__version__)

@@ -107,6 +107,15 @@ def test_a_run_takes_the_steps_of_a_cpu_and_does_not_wait_for_them(config, tmp_p
         torch.testing.assert_close(found[key], value, rtol=0, atol=0, msg=key)
 
 
+def test_an_iteration_without_a_log_need_not_wait_at_all(tmp_path):
+    """Of the three, only the last writes a log."""
+    late = {'default_hooks.runtime_info.type': 'viewplug.LateRuntimeInfoHook'}
+    with pretend_gpu() as gpu, waits_of_an_iteration(gpu) as waits:
+        trained(demo('mocov2_hcl_r50', tmp_path, {**NARROW, **late}))
+    assert not waits
+    assert any(LOG in line for line in gpu.waits)
+
+
 @pytest.mark.parametrize(
     ('precision', 'excused'), [('bf16', {}), ('fp16', {'self.loss_scaler.step(self.optimizer, **kwargs)': 1})]
 )

@@ -55,6 +55,8 @@ def toy_runner(
     dataset=None,
     collate_fn=None,
     data_preprocessor=None,
+    default_hooks: dict | None = None,
+    train_cfg: dict | None = None,
     **changes,
 ) -> Runner:
     model = dict(
@@ -76,12 +78,14 @@ def toy_runner(
             collate_fn=collate_fn or dict(type='default_collate'),
             dataset=dataset or ToyImages(pipeline=PIPELINE),
         ),
-        train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
+        train_cfg=train_cfg or dict(by_epoch=True, max_epochs=max_epochs),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
         param_scheduler=[dict(type='CosineAnnealingLR', T_max=4, by_epoch=True, convert_to_iter_based=True, end=4)],
         default_hooks=dict(
-            checkpoint=dict(type='CheckpointHook', interval=1), logger=dict(type='LoggerHook', interval=1)
-        ),
+            checkpoint=dict(type='CheckpointHook', interval=1),
+            logger=dict(type='LoggerHook', interval=1),
+        )
+        | (default_hooks or {}),
         custom_hooks=list(hooks),
         randomness=dict(seed=5),
         **changes,

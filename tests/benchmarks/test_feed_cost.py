@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pretend_gpu import pretend_gpu
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -52,7 +53,7 @@ def test_images_lie_in_memory_and_views_are_the_configs(size):
 
 
 def test_the_share_is_the_constant_steps_time_over_the_fed_ones():
-    one = row(96, 10, fed=[2.0, 2.0, 4.0], constant=[1.9, 1.8, 4.0])
+    one = row(96, 10, 'after each step', fed=[2.0, 2.0, 4.0], constant=[1.9, 1.8, 4.0])
     assert one['share_percent'] == pytest.approx(95)
     assert one['share_quartiles'] == pytest.approx([92.5, 97.5])
     assert '95.0 (92.5 to 97.5) | 5.0 | 5.3 |' in table([one])
@@ -70,3 +71,13 @@ def test_a_toy_run_writes_a_table_and_its_numbers(tmp_path):
 def test_options_that_do_not_fit_are_refused(wrong):
     with pytest.raises(SystemExit):
         main(wrong.split())
+
+
+def test_a_gpu_is_measured_with_losses_read_at_once_and_late(tmp_path):
+    toy = ['--sizes', '32', '--batch', '2', '--rounds', '2', '--steps', '3', '--threads', '1', '--device', 'cuda']
+    with pretend_gpu() as gpu:
+        main([*toy, '--out', str(tmp_path / 'feed')])
+    kept = json.loads((tmp_path / 'feed.json').read_text())
+    assert [one['read'] for one in kept['rows']] == ['after each step', 'with the log']
+    reads = [line for line in gpu.waits if 'losses[-1].item()' in line]
+    assert len(reads) == (feed_cost.WARM_UP + 2) * 2 * 3

@@ -8,6 +8,7 @@ from .frozen_backbone import FrozenBackboneHook
 from .gallery import ViewGalleryHook
 from .health import RepresentationHealthHook
 from .knn import KNNHook
+from .late_runtime_info import LateRuntimeInfoHook
 from .localization import LocalizationHook
 from .precise_bn import PreciseBNHook
 from .preflight import PreflightHook
@@ -24,6 +25,7 @@ __all__ = [
     'FreezeLastLayerHook',
     'FrozenBackboneHook',
     'KNNHook',
+    'LateRuntimeInfoHook',
     'LocalizationHook',
     'PreciseBNHook',
     'PreflightHook',
