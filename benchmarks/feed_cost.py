@@ -33,9 +33,9 @@ sys.path[:0] = [str(ROOT)]
 
 from benchmarks.record import write  # noqa: E402
 from benchmarks.suite.timing import WARM_UP, ratio, waiter  # noqa: E402
+from viewplug.amp import set_amp  # noqa: E402
 from viewplug.batch_views import to_device_views  # noqa: E402
 from viewplug.host_memory import keep_freed_memory  # noqa: E402
-from viewplug.launch import set_amp  # noqa: E402
 
 # By size of the views; batches on a CPU are small, on a GPU the config's own.
 WORK = {

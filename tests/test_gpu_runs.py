@@ -11,6 +11,7 @@ import torch
 from gpu_tensor import GpuTensor
 from mmengine.runner import EpochBasedTrainLoop
 from pretend_gpu import pretend_gpu
+from toy_runs import log_of
 
 from viewplug.launch import train
 
@@ -124,3 +125,20 @@ def test_only_fp16_needs_to_look_for_infinities_at_every_step(precision, excused
         weights = trained(demo('mocov2_r50', tmp_path, NARROW, amp=precision))
     assert waits.pop(LOG) and waits == excused
     assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
+
+
+def test_fp16_goes_on_where_bf16_stopped(tmp_path):
+    with pretend_gpu():
+        trained(demo('mocov2_r50', tmp_path, NARROW, amp='bf16'))
+        first = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+        args = demo('mocov2_r50', tmp_path, NARROW, amp='fp16')
+        args.resume, args.epochs = 'auto', 2
+        train(args)
+        args = demo('mocov2_r50', tmp_path, NARROW, amp='bf16')
+        args.resume, args.epochs = 'auto', 3
+        train(args)
+    assert first['optimizer']['loss_scaler'] == {}
+    second, third = (torch.load(tmp_path / f'epoch_{epoch}.pth', weights_only=False) for epoch in (2, 3))
+    assert second['optimizer']['loss_scaler']['scale'] > 0 and second['meta']['epoch'] == 2
+    assert third['optimizer']['loss_scaler'] == {} and third['meta']['epoch'] == 3
+    assert 'The checkpoint has no loss scale; fp16 begins with 65536.' in log_of(tmp_path)

@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from viewplug.amp import set_amp
 from viewplug.batch_views.switch import to_device_views
 from viewplug.demo import STAGE1_SHARE, to_demo
 from viewplug.hooks.preflight import check_loader
@@ -178,22 +179,6 @@ def _add_speed_hook(cfg: Config) -> None:
 
 def _class_name(kind: str | type) -> str:
     return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
-
-
-def set_amp(cfg: Config, precision: str, on_gpu: bool) -> None:
-    """Mixed precision 'bf16' or 'fp16' in the optimiser's wrapper, whatever it was."""
-    if not on_gpu:
-        if precision == 'fp16':
-            raise UserError('--amp fp16 is for GPUs, and torch sees none here; a CPU has --amp bf16')
-        for key in ('loss_scale', 'dtype', 'use_fsdp'):  # of an AmpOptimWrapper
-            cfg.optim_wrapper.pop(key, None)
-        cfg.optim_wrapper.type = 'viewplug.CPUAmpOptimWrapper'
-        return
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.dtype = {'bf16': 'bfloat16', 'fp16': 'float16'}[precision]
-    # bf16 reaches as far as float32: nothing to scale, and no step waits for the GPU to say whether it overflowed.
-    if precision == 'bf16':
-        cfg.optim_wrapper.loss_scale = dict(enabled=False)
 
 
 def _use_gloo(cfg: Config) -> None:

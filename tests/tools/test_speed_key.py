@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine import Config
 
-from viewplug.cpu_amp import CPUAmpOptimWrapper
+from viewplug.amp import CPUAmpOptimWrapper
 from viewplug.hooks import StepSpeedHook
 from viewplug.launch import UserError, read_config, train
 

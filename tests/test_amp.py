@@ -5,8 +5,8 @@ import logging
 import pytest
 import torch
 
-from viewplug import cpu_amp
-from viewplug.cpu_amp import CPUAmpOptimWrapper
+from viewplug import amp
+from viewplug.amp import CPUAmpOptimWrapper
 
 
 def wrapper() -> tuple[torch.nn.Linear, CPUAmpOptimWrapper]:
@@ -28,7 +28,7 @@ def test_forward_is_in_bf16_and_weights_stay_float32():
 @pytest.mark.parametrize(('capability', 'warned'), [('AVX2', True), ('NO AVX', True), ('AVX512', False)])
 def test_a_processor_without_bf16_instructions_is_warned_of(monkeypatch, capability, warned):
     said = []
-    monkeypatch.setattr(cpu_amp, 'print_log', lambda *args: said.append(args))
+    monkeypatch.setattr(amp, 'print_log', lambda *args: said.append(args))
     monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: capability)
     wrapper()
     assert bool(said) == warned
