@@ -34,7 +34,7 @@ def steps(size: int, blur: bool, library: str = 'viewplug') -> list[dict]:
     """One view in OpenMMLab's vocabulary, as in configs/_base_/views_mocov2.py and mmpretrain's MoCo v2 config.
 
     Args:
-        library: 'viewplug' or 'mmpretrain', whose crop and colour jitter are used.
+        library: 'viewplug' or 'mmpretrain', whose crop, colour jitter and greyscale are used.
     """
     how = MOCO_V2
     return [
@@ -45,7 +45,7 @@ def steps(size: int, blur: bool, library: str = 'viewplug') -> list[dict]:
             prob=how['jitter_prob'],
         ),
         dict(
-            type='mmpretrain.RandomGrayscale',
+            type=f'{library}.RandomGrayscale',
             prob=how['grey_prob'],
             keep_channels=True,
             channel_weights=(0.114, 0.587, 0.2989),
@@ -67,7 +67,8 @@ def steps(size: int, blur: bool, library: str = 'viewplug') -> list[dict]:
 
 
 def viewplug_views(images: np.ndarray, size: int, blur: bool, device: str) -> Pipeline:
-    """viewplug's MultiView and crop, which keep where views were cut, and colour jitter; the rest is mmpretrain's."""
+    """viewplug's MultiView and crop, which keep where views were cut, colour jitter and greyscale; the rest is
+    mmpretrain's."""
     view = steps(size, blur)
     keys = ('sample_idx', 'img_shape', 'crop_box', 'flip')
     return _openmmlab('viewplug.MultiView', view, keys, images, device)

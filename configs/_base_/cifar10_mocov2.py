@@ -10,7 +10,7 @@ after_crop = [
         transforms=[dict(type='viewplug.ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)],
         prob=0.8,
     ),
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.2989, 0.587, 0.114)),
+    dict(type='viewplug.RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.2989, 0.587, 0.114)),
     dict(type='RandomFlip', prob=0.5),
 ]
 view_pipeline = [dict(type='viewplug.RandomResizedCrop', **crop), *after_crop]

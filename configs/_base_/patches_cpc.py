@@ -12,7 +12,7 @@ data_preprocessor = dict(
 load_image = dict(type='LoadImageFromFile')
 resize = dict(type='ResizeEdge', scale=300, edge='short', backend='pillow')
 flip = dict(type='RandomFlip', prob=0.5)
-grey = dict(type='RandomGrayscale', prob=0.25, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989))
+grey = dict(type='viewplug.RandomGrayscale', prob=0.25, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989))
 whole_256 = [load_image, resize, dict(type='RandomCrop', crop_size=256), flip, grey]
 whole_260 = [load_image, resize, dict(type='RandomCrop', crop_size=260), flip, grey]
 jitter_64 = [dict(type='RandomCrop', crop_size=60), dict(type='Pad', size=(64, 64))]

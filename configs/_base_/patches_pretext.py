@@ -12,7 +12,7 @@ pack = dict(type='viewplug.PackViews')
 
 # Jigsaw (arXiv:1603.09246, sec. 4): 225 of 256 pixels, a tile of 64 pixels somewhere in each of 3 x 3 cells of 75; of
 # ten images three are grey, which with the gaps is the guard against chromatic aberration.
-grey = dict(type='RandomGrayscale', prob=0.3, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989))
+grey = dict(type='viewplug.RandomGrayscale', prob=0.3, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989))
 tiles = [
     load_image,
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow'),

@@ -60,7 +60,7 @@ def test_alpha_runs_below_at_and_above_one_at_the_papers_threshold(call, tmp_pat
 
 def test_table_3_keeps_what_its_row_says_for_both_crops(call, tmp_path):
     call('transforms')
-    flip, colour, blur = ['RandomFlip'], ['RandomApply', 'RandomGrayscale'], ['GaussianBlur']
+    flip, colour, blur = ['RandomFlip'], ['RandomApply', 'viewplug.RandomGrayscale'], ['GaussianBlur']
     rows = dict(flip_colour_blur=colour + blur + flip, flip=flip, colour=colour, blur=blur, none=[])
     for row, expected in rows.items():
         for crop, kind in (('rcrop', 'RandomResizedCrop'), ('ccrop', 'ContrastiveCrop')):

@@ -14,6 +14,7 @@ from .pack_views import PackViews  # noqa: E402
 from .patch_grid import PatchGrid  # noqa: E402
 from .quarter_turn import QuarterTurn  # noqa: E402
 from .query_crops import QueryCrops  # noqa: E402
+from .random_grayscale import RandomGrayscale  # noqa: E402
 from .random_resized_crop import RandomResizedCrop  # noqa: E402
 from .sobel import Sobel  # noqa: E402
 
@@ -29,6 +30,7 @@ __all__ = [
     'PatchGrid',
     'QuarterTurn',
     'QueryCrops',
+    'RandomGrayscale',
     'RandomResizedCrop',
     'Sobel',
 ]
