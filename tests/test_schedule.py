@@ -51,6 +51,16 @@ def test_boxes_before_the_first_epoch_stay_there():
     assert (cfg.custom_hooks[1].start, cfg.custom_hooks[1].interval) == (0, 1)
 
 
+def test_a_hook_is_known_however_its_type_is_written():
+    from viewplug.hooks import LocalizationHook
+
+    for kind in ('LocalizationHook', 'viewplug.hooks.LocalizationHook', LocalizationHook):
+        cfg = config()
+        cfg.custom_hooks[1].type = kind
+        set_epochs(cfg, 100)
+        assert (cfg.custom_hooks[1].start, cfg.custom_hooks[1].interval) == (10, 5)
+
+
 def test_no_epoch_is_refused():
     with pytest.raises(ValueError, match='at least 1, got 0'):
         set_epochs(config(), 0)

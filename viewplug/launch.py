@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import warnings
@@ -18,12 +17,15 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from viewplug.amp import set_amp
-from viewplug.batch_views.switch import to_device_views
 from viewplug.demo import STAGE1_SHARE, to_demo
 from viewplug.hooks.preflight import check_loader
-from viewplug.hooks.step_speed import SWITCHES, StepSpeedHook
 from viewplug.host_memory import keep_freed_memory
+from viewplug.mistakes import sentence
+from viewplug.options import merge_options, of_stage
+from viewplug.rehearsal import rehearse
+from viewplug.resuming import check_whole, resume_from
 from viewplug.schedule import set_epochs
+from viewplug.switches import add_speed_hook, name_classes, place_views, speed_switches
 from viewplug.training_data import UserError, check_data, set_data_root
 from viewplug.transfer.start_from import start_from
 
@@ -36,24 +38,32 @@ def train(args: Namespace) -> None:
     """
     if args.stages and getattr(args, 'init', None):
         raise UserError('--stages starts the second stage from the first, and --init from a file: give one of them')
-    cfg = read_config(args.config, args)
+    cfg = read_config(args.config, args, stage=2 if args.stages else None)
     if args.stages:
         cfg.load_from = _run_first_stage(cfg, args)
     if args.resume:
-        _resume(cfg, args.resume)
+        resume_from(cfg, args.resume)
     run(cfg, args)
     next_step = f'python tools/train.py {args.config} --data-root /path/to/your/images'
     if args.demo:
         print_log(f'That was the demo. On your own images: {next_step}{" --stages" * args.stages}', 'current')
 
 
-def read_config(path: str | Path, args: Namespace) -> Config:
-    """The config of ``path`` with the command line applied; --cfg-options have the last word."""
+def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> Config:
+    """The config of ``path`` with the command line applied; --cfg-options have the last word.
+
+    Args:
+        stage: 1 or 2 of a run with --stages, whose options may be for one of them (``stage1.KEY=VALUE``).
+    """
     if not os.path.isfile(path):
         raise UserError(f'no config file {os.path.abspath(path)}')
-    cfg = Config.fromfile(path)
-    options = dict(args.cfg_options)
+    try:
+        cfg = Config.fromfile(path)
+    except SyntaxError as error:
+        raise UserError(f'{path} is not Python: {error}') from error
+    name_classes(cfg)
     with _sentences():
+        options = of_stage(args.cfg_options, stage)
         for name in ('stage1_epochs', 'stage2_epochs'):
             if name in options:
                 cfg[name] = options.pop(name)
@@ -61,7 +71,7 @@ def read_config(path: str | Path, args: Namespace) -> Config:
             cfg = to_demo(cfg)
         elif 'stage2_epochs' in cfg:
             set_epochs(cfg, cfg.stage2_epochs)
-        if args.epochs:
+        if args.epochs is not None:
             set_epochs(cfg, args.epochs)
     if args.data_root:
         set_data_root(cfg, args.data_root)
@@ -71,10 +81,10 @@ def read_config(path: str | Path, args: Namespace) -> Config:
         cfg.in_memory = False
     with _sentences():
         if 'speed' in cfg:
-            cfg.speed = _speed_switches(cfg.speed)  # a dict, so that --cfg-options can change one of its keys
-        cfg.merge_from_dict(options)
-        _place_views(cfg)
-        _add_speed_hook(cfg)
+            cfg.speed = speed_switches(cfg.speed)  # a dict, so that --cfg-options can change one of its keys
+        merge_options(cfg, options)
+        place_views(cfg)
+        add_speed_hook(cfg)
         if getattr(args, 'init', None):
             print_log(f'--init: {start_from(cfg, args.init)}', 'current')
     cfg.launcher = args.launcher
@@ -91,6 +101,8 @@ def run(cfg: Config, args: Namespace) -> None:
         raise UserError(
             f'load_from={cfg.load_from}: no such checkpoint; set it with --cfg-options load_from=PATH{stages}'
         )
+    if cfg.get('load_from') and os.path.isfile(cfg.load_from):
+        check_whole(cfg.load_from, 'load_from=')
     if not torch.cuda.is_available():
         keep_freed_memory()
         if cfg.launcher != 'none':
@@ -103,82 +115,33 @@ def run(cfg: Config, args: Namespace) -> None:
         loader = runner.train_loop.dataloader  # built here, before schedulers that count its batches
         check_loader(loader, runner.world_size)
         runner.train()
-    except (ValueError, FileNotFoundError, KeyError) as error:
+    except Exception as error:
         if progress is not None and progress.taken:
             raise
-        raise UserError(error.args[0] if error.args else error) from error
+        raise UserError(sentence(error, cfg)) from error
 
 
 def _run_first_stage(cfg: Config, args: Namespace) -> str:
     """Train ``stage1_config`` (or go on with it) and return its last checkpoint."""
     if 'stage1_config' not in cfg:
         raise UserError(f'--stages needs a config with a stage1_config, and {args.config} has none')
-    first = read_config(Path(args.config).parent / cfg.stage1_config, args)
+    first = read_config(Path(args.config).parent / cfg.stage1_config, args, stage=1)
     with _sentences():
         set_epochs(first, cfg.stage1_epochs if not args.demo else max(1, cfg.train_cfg.max_epochs // STAGE1_SHARE))
     first.work_dir = str(Path(cfg.work_dir) / 'stage1')
     latest = find_latest_checkpoint(first.work_dir) if os.path.isdir(first.work_dir) else None
     if latest is None or not latest.endswith(f'epoch_{first.train_cfg.max_epochs}.pth'):
+        check_data(cfg)
+        try:
+            rehearse(cfg)
+        except Exception as error:
+            raise UserError(f'stage 2 would stop at its first step: {sentence(error, cfg)}') from error
         print_log(f'Stage 1 of 2: {first.train_cfg.max_epochs} epochs of {first.filename}', 'current')
         first.resume = latest is not None and bool(args.resume)
         run(first, args)
         latest = find_latest_checkpoint(first.work_dir)
     print_log(f'Stage 2 of 2: {cfg.train_cfg.max_epochs} epochs of {cfg.filename}, from {latest}', 'current')
     return latest
-
-
-def _resume(cfg: Config, where: str) -> None:
-    """mmengine's ``resume`` with ``load_from`` set would resume from the stage before, so only one of them is set."""
-    if where != 'auto':
-        if not os.path.exists(where):
-            raise UserError(f'--resume {where}: no such checkpoint')
-        cfg.resume, cfg.load_from = True, where
-    elif os.path.isdir(cfg.work_dir) and find_latest_checkpoint(cfg.work_dir):
-        cfg.resume, cfg.load_from = True, None
-    else:
-        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning', 'current')
-
-
-def _place_views(cfg: Config) -> None:
-    """``views='device'`` (and ``in_memory=True``) of the config or the command line."""
-    views = cfg.get('views', 'sample')
-    if views not in ('sample', 'device'):
-        raise ValueError(f"views must be 'sample' (in loader workers) or 'device' (in batch), got {views!r}")
-    if cfg.get('in_memory') and views != 'device':
-        raise ValueError("in_memory=True keeps whole images for views made in batch: set views='device' too")
-    if views == 'device':
-        to_device_views(cfg, cfg.get('in_memory', False))
-
-
-def _speed_switches(speed: str | dict | None) -> dict:
-    """``speed`` of a config or the command line as arguments of ``viewplug.StepSpeedHook``."""
-    if speed in (None, False):
-        return {}
-    if speed == 'auto':
-        return dict.fromkeys(SWITCHES, 'auto')
-    known = list(inspect.signature(StepSpeedHook).parameters)
-    if not isinstance(speed, dict):
-        raise ValueError(f"speed must be 'auto' or a dict with some of the keys {', '.join(known)}, got {speed!r}")
-    unknown = sorted(set(speed) - set(known))
-    if unknown:
-        raise ValueError(f'speed takes the keys {", ".join(known)}, got {", ".join(unknown)}')
-    return speed
-
-
-def _add_speed_hook(cfg: Config) -> None:
-    """``speed=dict(channels_last=True, ...)`` or ``speed='auto'``: its hook, unless the config has one to update."""
-    speed = _speed_switches(cfg.get('speed'))
-    if not speed:
-        return
-    hooks = list(cfg.get('custom_hooks') or [])
-    present = [hook for hook in hooks if isinstance(hook, dict) and _class_name(hook['type']) == 'StepSpeedHook']
-    if present:
-        present[0].update(speed)
-    cfg.custom_hooks = hooks if present else [*hooks, dict(type='viewplug.StepSpeedHook', **speed)]
-
-
-def _class_name(kind: str | type) -> str:
-    return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
 
 
 def _use_gloo(cfg: Config) -> None:

@@ -36,6 +36,11 @@ def own_names(registry: Registry) -> list[str]:
     return list(registry.module_dict)
 
 
+def class_name(kind: str | type) -> str:
+    """The bare name behind ``type=`` of a config: of 'viewplug.X', of a longer path, or of the class itself."""
+    return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
+
+
 MODELS = _child(
     root.MODELS, 'backbones', 'necks', 'heads', 'losses', 'targets', 'frameworks', 'batch_views', 'detection'
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mmengine import Config
 
+from viewplug.registry import class_name
+
 
 def set_epochs(cfg: Config, epochs: int) -> None:
     """Make an epoch-based config ``epochs`` long, and its schedulers with it.
@@ -34,7 +36,7 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         if 'milestones' in scheduler:
             scheduler.milestones = [round(milestone * factor) for milestone in scheduler.milestones]
     for hook in cfg.get('custom_hooks') or []:
-        if hook['type'] == 'viewplug.LocalizationHook' and hook.get('by_epoch', True):
+        if class_name(hook['type']) == 'LocalizationHook' and hook.get('by_epoch', True):
             hook.start = round(hook.start * factor)
             hook.interval = max(1, round(hook.interval * factor))
     for branch in cfg.get('model', {}).get('branches', {}).values():

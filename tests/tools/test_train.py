@@ -3,18 +3,16 @@
 import json
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine import Config
-from PIL import Image
+from train_runs import ROOT, TINY, arguments, demo, has_queue, small
 
 from viewplug.launch import UserError, read_config, run, train
 
-ROOT = Path(__file__).resolve().parents[2]
 OTHERS = {'_base_', 'adclr', 'cpc', 'pretext', 'transfer'}  # tests/configs and tests/transfer have theirs
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('configs/**/*.py') if not OTHERS & {*path.parts})
 # As demos, ContrastiveCrop's tables differ by data set in nothing, SimCLR's study by batch and width in nothing.
@@ -30,61 +28,6 @@ VIT_DEMOS = [
         'adclr_moco_vit_small_in1k',
     )
 ]
-TINY = {
-    'train_dataloader.batch_size': 8,
-    'train_dataloader.num_workers': 0,
-    'train_dataloader.dataset.num_images': 24,
-    'train_dataloader.dataset.image_size': 32,
-    'model.backbone.base_channels': 4,
-    'model.backbone.stem_channels': 4,
-    'model.branches.image.head.queue_len': 20,
-    'default_hooks.checkpoint.interval': 1,
-}
-
-
-def arguments(config, tmp_path, **changes):
-    options = dict(changes.pop('options', {}))
-    defaults = dict(demo=False, stages=False, data_root=None, amp=None, resume=None, epochs=None, launcher='none')
-    given = dict(config=str(ROOT / config), work_dir=str(tmp_path / 'work'), cfg_options=options, **defaults)
-    return Namespace(**{**given, **changes})
-
-
-def demo(config, tmp_path, options=(), **changes):
-    """Arguments of a demo of seconds: tiny network, 24 scenes, one epoch, kNN on a handful."""
-    knn = {f'custom_hooks.0.{loader}.dataset.num_images': 24 for loader in ('train_dataloader', 'val_dataloader')}
-    changes = {'epochs': 1, **changes}
-    options = {**TINY, **knn, **dict(options)}
-    if not has_queue(config):
-        options.pop('model.branches.image.head.queue_len')
-    return arguments(config, tmp_path, demo=True, options=options, **changes)
-
-
-def has_queue(config) -> bool:
-    return 'queue_len' in Config.fromfile(ROOT / config).model.branches.image.head
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """12 images, nested, two of them at the top."""
-    rng = np.random.default_rng(0)
-    for i in range(12):
-        path = tmp_path / 'images' / ('' if i < 2 else f'class{i % 3}') / f'{i}.png'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(path)
-    return tmp_path / 'images'
-
-
-def small(config='configs/mocov2_r50.py', **model):
-    """Options that make a real config CPU-sized without --demo: R18, 32-pixel views."""
-    return {
-        'model.backbone.depth': 18,
-        'model.backbone.base_channels': 8,
-        'model.backbone.stem_channels': 8,
-        'model.branches.image.head.queue_len': 30,
-        'train_dataloader.batch_size': 4,
-        'train_dataloader.num_workers': 0,
-        **model,
-    }
 
 
 @pytest.mark.parametrize('config', DEMOS)

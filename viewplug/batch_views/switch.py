@@ -6,6 +6,7 @@ import inspect
 
 from mmengine import Config
 
+from viewplug.registry import class_name
 from viewplug.transforms.query_crops import QueryCrops
 
 BESIDE = ('QueryCrops', 'BlockMasks')
@@ -25,7 +26,7 @@ def to_device_views(cfg: Config, in_memory: bool = False) -> None:
     Raises:
         ValueError: another model, or no MultiView in the pipeline of the data set, which must not be a wrapper.
     """
-    if cfg.model.type != 'viewplug.Siamese':
+    if class_name(cfg.model.type) != 'Siamese':
         raise ValueError(f"views='device' is for model.type='viewplug.Siamese', got {cfg.model.type!r}")
     preprocessor = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
     if preprocessor.get('type') != 'viewplug.BatchViews':
@@ -37,11 +38,11 @@ def to_device_views(cfg: Config, in_memory: bool = False) -> None:
 def _move_views(cfg: Config, preprocessor: dict) -> None:
     loader = cfg.train_dataloader
     steps = loader.dataset.get('pipeline', [])
-    places = [place for place, step in enumerate(steps) if step['type'].endswith('MultiView')]
+    places = [place for place, step in enumerate(steps) if class_name(step['type']).endswith('MultiView')]
     if len(places) != 1:
         raise ValueError(
             "views='device' needs one MultiView in train_dataloader.dataset.pipeline, got "
-            f'{[step["type"] for step in steps]}'
+            f'{[class_name(step["type"]) for step in steps]}'
         )
     multi_view = steps[places[0]]
     num_views = multi_view['num_views']
@@ -55,7 +56,7 @@ def _move_views(cfg: Config, preprocessor: dict) -> None:
     }
     cfg.model.pop('data_preprocessor', None)
     moved = ('MultiView', *BESIDE)
-    loader.dataset.pipeline = [step for step in steps if not step['type'].endswith(moved)]
+    loader.dataset.pipeline = [step for step in steps if not class_name(step['type']).endswith(moved)]
     loader.collate_fn = dict(type='pseudo_collate')
 
 
@@ -64,7 +65,7 @@ def _beside(steps: list[dict]) -> dict:
     found = {}
     for step in steps:
         settings = {key: value for key, value in step.items() if key != 'type'}
-        if step['type'].endswith('QueryCrops'):
+        if class_name(step['type']).endswith('QueryCrops'):
             try:
                 whole = inspect.signature(QueryCrops).bind(**settings)
             except TypeError as error:
@@ -73,13 +74,15 @@ def _beside(steps: list[dict]) -> dict:
             number, own = whole.arguments.pop('num'), whole.arguments.pop('transforms')
             crop = dict(type='viewplug.RandomResizedCrop', **whole.arguments)
             found['queries'] = dict(num=number, transforms=[crop, *own])
-        elif step['type'].endswith('BlockMasks'):
+        elif class_name(step['type']).endswith('BlockMasks'):
             found['masks'] = settings
     return found
 
 
 def _move_images(loader: dict) -> None:
-    loader.dataset.pipeline = [step for step in loader.dataset.pipeline if not step['type'].endswith(PACKING)]
+    loader.dataset.pipeline = [
+        step for step in loader.dataset.pipeline if not class_name(step['type']).endswith(PACKING)
+    ]
     loader.dataset = dict(type='viewplug.InMemoryDataset', dataset=loader.dataset)
     loader.collate_fn = dict(type='viewplug.take_batch')
     loader.num_workers = 0

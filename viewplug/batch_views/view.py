@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from viewplug.devices import to_device
+from viewplug.registry import class_name
 
 from .blur import GaussianBlur
 from .color import ColorJitter, RandomGrayscale
@@ -227,8 +228,7 @@ def _arguments(kind: type) -> list[str]:
 def _name(cfg: Mapping[str, Any]) -> str:
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
         raise ValueError(f'a step of a view cut in batch is a dict with a type, got {cfg!r}')
-    kind = cfg['type']
-    return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
+    return class_name(cfg['type'])
 
 
 def _check_sizes(batch: Tensor, sizes: Tensor | None) -> Tensor:

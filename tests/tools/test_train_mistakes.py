@@ -1,0 +1,163 @@
+"""Mistakes on tools/train.py's command line: one sentence that names the key, and the nearest right one."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine import Config
+from train_runs import ROOT, arguments, demo, small
+
+from viewplug import options as option_file
+from viewplug.launch import UserError, read_config, train
+from viewplug.options import merge_options, of_stage
+
+CONFIG = 'configs/mocov2_r50.py'
+CROP = 'train_dataloader.dataset.pipeline.1.transforms.0.0'
+SENTENCES = {
+    'model.branches.image.neck.hiden_channels=64': r'^model\.branches\.image\.neck\.hiden_channels: MLPNeck has no '
+    'argument hiden_channels, did you mean hidden_channels',
+    'model.branches.image.head.loss.temprature=1': 'InfoNCELoss has no argument temprature, did you mean temperature',
+    'model.target.momntum=1': r'^model\.target\.momntum: .* did you mean momentum',
+    'model.backbone.dept=18': 'ResNet has no argument dept, did you mean depth',
+    'train_dataloader.bach_size=4': r'^train_dataloader\.bach_size: DataLoader .* did you mean batch_size',
+    'train_cfg.max_epoch=1': r'^train_cfg\.max_epoch: EpochBasedTrainLoop .* did you mean max_epochs',
+    f'{CROP}.crop_ratio_rnge=1': 'RandomResizedCrop has no argument crop_ratio_rnge, did you mean crop_ratio_range',
+    f'{CROP}.scale=abc': r'^train_dataloader\.dataset\.pipeline\.1\.transforms\.0\.0: AssertionError',
+    'model.branches.image.neck.in_channels=2048': r'^viewplug\.MLPNeck: RuntimeError: mat1 and mat2 .*--traceback',
+    'optim_wrapper.optimizer.type=SDG': r'optim_wrapper\.optimizer\.type=SDG is the name of no optimiser',
+    'optim_wrapper.optimizer.lr=abc': r'^optim_wrapper\.optimizer: TypeError',
+    'train_dataloader.batch_size=1': 'batch norm needs two images or more in a batch, .*batch_size is 1',
+    'train_dataloder.batch_size=4': r'--cfg-options train_dataloder\.batch_size: .* did you mean train_dataloader',
+    'default_hooks.checkpont.interval=1': 'default_hooks has no checkpont, did you mean checkpoint',
+    'model.branches.imag.head.queue_len=64': r'model\.branches has no imag, did you mean image',
+    'train_dataloader.dataset.pipeline.7.num_views=1': 'pipeline has the entries 0 to 2, got 7',
+}
+
+
+def value(text: str):
+    return int(text) if text.isdigit() else text
+
+
+@pytest.mark.parametrize('option', SENTENCES)
+def test_a_misspelt_option_is_named_with_its_place(option, folder, tmp_path):
+    key, given = option.split('=')
+    options = {**small(), f'{CROP}.scale': 32, key: value(given)}
+    with pytest.raises(UserError, match=SENTENCES[option]):
+        train(arguments(CONFIG, tmp_path, epochs=1, data_root=str(folder), options=options))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'options', 'said'),
+    [
+        (dict(epochs=0), {}, '^epochs must be at least 1, got 0'),
+        (dict(work_dir='/dev/null/work'), {}, r'^Not a directory: /dev/null/work'),
+        (dict(resume='FILE'), {}, r'^--resume .*notes\.txt: no checkpoint, or one that was cut short'),
+        (dict(resume='EMPTY'), {}, r'^--resume .*EMPTY: the folder has no checkpoint'),
+        (dict(), {'load_from': 'FILE'}, r'^load_from=.*notes\.txt: no checkpoint'),
+        (dict(), {'custom_imports.imports': ['no_such_module']}, r"^custom_imports\.imports=\['no_such_module'\]"),
+        (dict(), {'stage1.train_dataloader.batch_size': 4}, r'stage1\.train_dataloader\.batch_size .*--stages'),
+    ],
+    ids=str,
+)
+def test_so_are_paths_lengths_and_imports(changes, options, said, folder, tmp_path):
+    (tmp_path / 'notes.txt').write_text('no checkpoint')
+    (tmp_path / 'EMPTY').mkdir()
+    there = dict(FILE=str(tmp_path / 'notes.txt'), EMPTY=str(tmp_path / 'EMPTY'))
+    options = {key: there.get(one, one) if isinstance(one, str) else one for key, one in options.items()}
+    changes = {'epochs': 1, **{key: there.get(one, one) for key, one in changes.items()}}
+    with pytest.raises(UserError, match=said):
+        train(arguments(CONFIG, tmp_path, data_root=str(folder), options={**small(), **options}, **changes))
+
+
+def test_a_work_dir_is_something_to_resume_from(tmp_path):
+    train(demo(CONFIG, tmp_path / 'first'))
+    train(demo(CONFIG, tmp_path / 'second', epochs=2, resume=str(tmp_path / 'first/work')))
+    assert torch.load(tmp_path / 'second/work/epoch_2.pth', weights_only=False)['meta']['epoch'] == 2
+    whole, cut = (tmp_path / f'second/work/epoch_{epoch}.pth' for epoch in (1, 2))
+    whole.write_bytes((tmp_path / 'first/work/epoch_1.pth').read_bytes())
+    cut.write_bytes(cut.read_bytes()[:5000])
+    with pytest.raises(UserError, match=r'(?s)epoch_2\.pth: .*cut short.*epoch_1\.pth is whole'):
+        train(demo(CONFIG, tmp_path / 'second', epochs=3, resume='auto'))
+
+
+def test_a_variable_of_the_file_is_told_from_what_the_run_reads(monkeypatch):
+    said = []
+    monkeypatch.setattr(option_file, 'print_log', lambda text, *args: said.append(text))
+    cfg = Config.fromfile(ROOT / CONFIG)
+    merge_options(cfg, {'view_pipeline.0.scale': 64})
+    [text] = said
+    assert 'view_pipeline is a variable of the config file' in text
+    assert text.endswith(f'Set the part itself, e.g. {CROP}.scale.')
+
+
+def test_a_length_without_its_schedules_is_said(monkeypatch):
+    said = []
+    monkeypatch.setattr(option_file, 'print_log', lambda text, *args: said.append(text))
+    merge_options(Config.fromfile(ROOT / CONFIG), {'train_cfg.max_epochs': 2, 'param_scheduler.0.T_max': 2})
+    assert not said
+    merge_options(Config.fromfile(ROOT / CONFIG), {'train_cfg.max_epochs': 2})
+    assert len(said) == 1 and '--epochs scales them too' in said[0]
+
+
+@pytest.mark.parametrize(
+    'key', ['find_unused_parameters', 'default_hooks.runtime_info.type', 'model.grad_cache', 'auto_scale_lr.enable']
+)
+def test_new_keys_that_a_run_reads_are_taken(key):
+    cfg = Config.fromfile(ROOT / CONFIG)
+    merge_options(cfg, {key: True})
+    for part in key.split('.'):
+        cfg = cfg[part]
+    assert cfg is True
+
+
+def test_a_stage_has_options_of_its_own():
+    options = {'a.b': 1, 'stage1.a.b': 2, 'stage2.c': 3, 'stage1_epochs': 4}
+    assert of_stage(options, 1) == {'a.b': 2, 'stage1_epochs': 4}
+    assert of_stage(options, 2) == {'a.b': 1, 'c': 3, 'stage1_epochs': 4}
+    assert of_stage({'a.b': 1}, None) == {'a.b': 1}
+
+
+def test_what_would_stop_stage_2_stops_before_stage_1(folder, tmp_path):
+    lengths = {'stage1_epochs': 1, 'stage2_epochs': 1}
+    options = {**small(), **lengths, f'{CROP}.scale': 64}
+    given = dict(data_root=str(folder), stages=True)
+    with pytest.raises(UserError, match='stage 2 would stop at its first step: HCLNeck: input_size=224'):
+        train(arguments('configs/mocov2_hcl_r50.py', tmp_path, options=options, **given))
+    assert not list(tmp_path.glob('work/stage1/*.pth'))
+    options |= {'stage2.model.branches.image.neck.input_size': 64, 'stage2.model.branches.image.head.feat_dim': 144}
+    train(arguments('configs/mocov2_hcl_r50.py', tmp_path, options=options, **given))
+    assert (tmp_path / 'work/stage1/epoch_1.pth').exists() and (tmp_path / 'work/epoch_1.pth').exists()
+
+
+def test_a_syntax_error_in_a_config_is_a_sentence(tmp_path):
+    (tmp_path / 'config.py').write_text('model = dict(')
+    with pytest.raises(UserError, match='config.py is not Python'):
+        read_config(str(tmp_path / 'config.py'), arguments(CONFIG, tmp_path))
+
+
+def test_a_pure_python_config_can_have_its_views_on_the_device(tmp_path):
+    (tmp_path / 'config.py').write_text(
+        'from mmpretrain.datasets import PackInputs\n'
+        'from viewplug.datasets import ShapeScenes\n'
+        'from viewplug.frameworks import Siamese\n'
+        'from viewplug.transforms import MultiView, RandomResizedCrop\n'
+        'crop = dict(type=RandomResizedCrop, scale=32)\n'
+        'pipeline = [dict(type=MultiView, num_views=2, transforms=[[crop]]), dict(type=PackInputs)]\n'
+        'model = dict(type=Siamese)\n'
+        'train_dataloader = dict(dataset=dict(type=ShapeScenes, pipeline=pipeline))\n'
+    )
+    cfg = read_config(str(tmp_path / 'config.py'), arguments(CONFIG, tmp_path, options=dict(views='device')))
+    assert cfg.data_preprocessor.type == 'viewplug.BatchViews' and cfg.model.type == 'viewplug.Siamese'
+    assert cfg.data_preprocessor.transforms[0][0].type == 'viewplug.RandomResizedCrop'
+
+
+def test_a_mistake_shows_its_traceback_when_asked(folder, tmp_path):
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(ROOT / CONFIG), '--data-root', str(folder)]
+    command += ['--work-dir', str(tmp_path / 'w'), '--cfg-options', 'model.backbone.dept=18']
+    short, long = (
+        subprocess.run([*command[:3], *extra, *command[3:]], capture_output=True, text=True, timeout=120)
+        for extra in ([], ['--traceback'])
+    )
+    assert short.returncode == 2 and 'Traceback' not in short.stderr and 'did you mean depth' in short.stderr
+    assert 'Traceback' in long.stderr and 'TypeError' in long.stderr

@@ -1,0 +1,115 @@
+"""``--cfg-options`` that say so where they would change nothing."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+
+from mmengine import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
+
+from viewplug.mistakes import near, places_of
+
+OF_RUNNER = {name for name in inspect.signature(Runner.__init__).parameters if name not in ('self', 'cfg')}
+OF_MMENGINE = {
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'detect_anomalous_params',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+}
+OF_VIEWPLUG = {'in_memory', 'speed', 'stage1_config', 'stage1_epochs', 'stage2_epochs', 'views'}
+READ = OF_RUNNER | OF_MMENGINE | OF_VIEWPLUG
+"""Keys of a config that a run reads; all others are variables of its file."""
+
+
+def merge_options(cfg: Config, options: dict) -> None:
+    """``cfg.merge_from_dict(options)``, after a look at each key.
+
+    Raises:
+        ValueError: a key that nothing reads, that is misspelt on the way to its last part, or whose list is shorter.
+    """
+    for key in options:
+        _check(cfg, key)
+    if 'train_cfg.max_epochs' in options and not any(str(key).startswith('param_scheduler') for key in options):
+        message = '--cfg-options train_cfg.max_epochs leaves schedules as long as they were; --epochs scales them too'
+        print_log(message, 'current', logging.WARNING)
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'--cfg-options {" ".join(map(str, options))}: {_first_line(error)}') from error
+    if any(key.split('.')[0] == 'custom_imports' for key in options):  # the file's own were imported as it was read
+        try:
+            import_modules_from_strings(**cfg.custom_imports)
+        except ImportError as error:
+            raise ValueError(f'custom_imports.imports={cfg.custom_imports.get("imports")}: {error}') from error
+
+
+def of_stage(options: dict, stage: int | None) -> dict:
+    """The options of one stage: ``stage1.KEY`` and ``stage2.KEY`` without their prefix where they belong.
+
+    Args:
+        stage: 1, 2, or None for a run that has no stages.
+
+    Raises:
+        ValueError: such a key in a run without stages.
+    """
+    found = {}
+    for key, value in options.items():
+        prefix, _, rest = key.partition('.')
+        if prefix not in ('stage1', 'stage2') or not rest:
+            found.setdefault(key, value)
+        elif stage is None:
+            raise ValueError(f'--cfg-options {key} is for a run with --stages')
+        elif prefix == f'stage{stage}':
+            found[rest] = value
+    return found
+
+
+def _check(cfg: Config, key: str) -> None:
+    parts = str(key).split('.')
+    top = parts[0]
+    if top not in READ and top not in cfg:
+        raise ValueError(
+            f'--cfg-options {key}: the config has no {top} and nothing would read it{near(top, READ | set(cfg.keys()))}'
+        )
+    if top not in READ:
+        _warn_of_variable(cfg, top, parts[1:])
+    value, at = cfg, ''
+    for part in parts[:-1]:
+        if isinstance(value, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(value):
+                raise ValueError(f'--cfg-options {key}: {at} has the entries 0 to {len(value) - 1}, got {part}')
+            value = value[int(part)]
+        elif hasattr(value, 'keys'):
+            if part not in value:
+                alike = near(part, value.keys())
+                if alike:
+                    raise ValueError(f'--cfg-options {key}: {at or "the config"} has no {part}{alike}')
+                return  # a new part of the config
+            value = value[part]
+        else:
+            return
+        at = f'{at}.{part}' if at else part
+
+
+def _warn_of_variable(cfg: Config, top: str, rest: list[str]) -> None:
+    """Of a variable that the file used while it was read, and that nobody reads now."""
+    used = list(places_of(cfg[top], {key: value for key, value in cfg.items() if key in READ}))
+    where = f', e.g. {".".join([used[0], *rest])}' if used else ''
+    print_log(
+        f'--cfg-options {".".join([top, *rest])}: {top} is a variable of the config file, which made its parts with it '
+        f'when it was read; changing it changes nothing now. Set the part itself{where}.',
+        'current',
+        logging.WARNING,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.args[0] if error.args else error).splitlines()[0][:200]

@@ -1,0 +1,34 @@
+"""The first step of a run that begins in days, tried now."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from mmengine import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
+
+from viewplug.registry import class_name
+
+
+def rehearse(cfg: Config, batch: int = 2) -> None:
+    """Build model and data of ``cfg`` and take the loss of one small batch, on a CPU; nothing is kept.
+
+    Raises:
+        Exception: whatever the run itself would raise before or in its first step: a key that does not fit, views of
+            a size that the neck does not expect.
+    """
+    cfg = copy.deepcopy(cfg)
+    model, loader = cfg.model, cfg.train_dataloader
+    loader.batch_size, loader.num_workers, loader.persistent_workers = batch, 0, False
+    loader.pop('prefetch_factor', None)
+    if class_name(loader.dataset.type) == 'InMemoryDataset':
+        loader.dataset.device = 'cpu'
+    if cfg.get('data_preprocessor'):
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')), torch.random.fork_rng():
+        built = MODELS.build(model).train()
+        data = built.data_preprocessor(next(iter(Runner.build_dataloader(loader, seed=0))), True)
+        with torch.no_grad():
+            built(**data, mode='loss')

@@ -1,0 +1,57 @@
+"""Which checkpoint a run goes on from."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+from mmengine import Config
+from mmengine.logging import print_log
+from mmengine.runner import find_latest_checkpoint
+
+from viewplug.training_data import UserError
+
+
+def resume_from(cfg: Config, where: str) -> None:
+    """``--resume``: with 'auto' the latest checkpoint of the work dir, else a file, or the latest of a folder.
+
+    mmengine's ``resume`` with ``load_from`` set would resume from the stage before, so only one of them is set.
+    """
+    if where == 'auto':
+        latest = find_latest_checkpoint(cfg.work_dir) if os.path.isdir(cfg.work_dir) else None
+        if not latest:
+            print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning', 'current')
+            return
+        cfg.resume, cfg.load_from = True, None
+    else:
+        if not os.path.exists(where):
+            raise UserError(f'--resume {where}: no such checkpoint')
+        latest = find_latest_checkpoint(where) if os.path.isdir(where) else where
+        if not latest:
+            raise UserError(f'--resume {where}: the folder has no checkpoint')
+        cfg.resume, cfg.load_from = True, latest
+    check_whole(latest, '--resume ')
+
+
+def check_whole(path: str, said: str) -> None:
+    """Tell a file that was cut short, by a full disk or a kill while it was written, from a whole one.
+
+    Args:
+        said: where the path comes from, '--resume ' or 'load_from='.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f'{said}{path}: no such checkpoint')
+    if _is_whole(path):
+        return
+    others = sorted(Path(path).resolve().parent.glob('*.pth'), key=lambda one: one.stat().st_mtime, reverse=True)
+    whole = next((one for one in others if one != Path(path).resolve() and _is_whole(one)), None)
+    advice = f'; {whole} is whole' if whole else ''
+    raise UserError(f'{said}{path}: no checkpoint, or one that was cut short while it was written{advice}')
+
+
+def _is_whole(path: str | Path) -> bool:
+    """A zip archive with its directory, which is written last, or a pickle of torch before 1.6."""
+    with open(path, 'rb') as file:
+        start = file.read(2)
+    return zipfile.is_zipfile(path) if start == b'PK' else start[:1] == b'\x80'
