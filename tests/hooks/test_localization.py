@@ -365,6 +365,13 @@ def test_without_localize_the_hook_says_so_and_does_nothing(tmp_path):
     assert boxes_of(dataset) is None and runner.model.backbone.calls == 2
 
 
+@pytest.mark.parametrize(('start', 'warned'), [(1, 0), (2, 1)])
+def test_a_first_update_behind_the_runs_end_is_said(start, warned, tmp_path):
+    run(tmp_path, [dict(start=start, interval=1, threshold=0.5)], epochs=2)
+    assert log_of(tmp_path).count(f'the run has 2 epochs and start={start}: there will be no boxes') == warned
+    assert ('Boxes of' in log_of(tmp_path)) != bool(warned)
+
+
 def test_mistakes_are_named_before_training(tmp_path):
     wrong = Spots(pipeline=pipeline(crop='viewplug.RandomResizedCrop'))
     with pytest.raises(ValueError, match='no viewplug.ContrastiveCrop.*Spots.*RandomResizedCrop'):

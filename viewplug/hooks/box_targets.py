@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from mmengine.dataset import BaseDataset
@@ -16,6 +17,7 @@ from viewplug.box_store import BoxStore
 from viewplug.datasets.in_memory import InMemoryDataset
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.datasets.whole_images import WholeImages
+from viewplug.hooks.image_fingerprint import image_fingerprint
 from viewplug.transforms.contrastive_crop import ContrastiveCrop
 from viewplug.transforms.pipelines import steps_before, transforms_in
 
@@ -83,7 +85,11 @@ class BoxTargets:
             )
 
     def __len__(self) -> int:
-        return sum(len(target.leaf) for target in self.targets)
+        return sum(self.lengths)
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(target.leaf) for target in self.targets]
 
     @property
     def written(self) -> bool:
@@ -92,7 +98,7 @@ class BoxTargets:
 
     def write(self, boxes: Tensor) -> None:
         """Hand (len(self), 4) boxes to the stores."""
-        for target, part in zip(self.targets, boxes.split([len(target.leaf) for target in self.targets]), strict=True):
+        for target, part in zip(self.targets, boxes.split(self.lengths), strict=True):
             for store in target.stores:
                 store.write(part)
 
@@ -105,19 +111,42 @@ class BoxTargets:
             boxes.append(whole if rows is None else torch.from_numpy(rows))
         return torch.cat(boxes)
 
+    @cached_property
+    def images(self) -> list[str]:
+        """The data sets' fingerprints, made once a run."""
+        return [image_fingerprint(target.leaf) for target in self.targets]
+
     def state(self) -> dict:
-        """For a checkpoint: the lengths of the data sets, and their boxes or None."""
-        return dict(lengths=[len(target.leaf) for target in self.targets], boxes=self.read() if self.written else None)
+        """For a checkpoint: lengths and fingerprints of the data sets, and their boxes or None."""
+        return dict(lengths=self.lengths, images=self.images, boxes=self.read() if self.written else None)
+
+    def unlike(self, state: dict) -> str | None:
+        """How these data sets differ from those of a :meth:`state`, for a message; None if they do not.
+
+        A state of an earlier version has no fingerprints: its lengths decide.
+        """
+        if list(state['lengths']) != self.lengths:
+            return f'{self.lengths} images'
+        if list(state.get('images', self.images)) != self.images:
+            return 'as many images, but other ones or in another order'
+        return None
 
     def restore(self, state: dict) -> bool:
         """Take :meth:`state` back; False, and nothing done, if it is that of other data sets."""
-        if list(state['lengths']) != [len(target.leaf) for target in self.targets]:
+        if self.unlike(state) is not None:
             return False
         if state['boxes'] is not None:
             self.write(state['boxes'].cpu())
-        elif self.written:  # a store with a path of its own, which outlived the run that was killed
-            self.write(torch.tensor(WHOLE).repeat(len(self), 1))
+        else:
+            self.forget()
         return True
+
+    def forget(self) -> None:
+        """Whole images where a store has boxes: one with a path of its own outlives the run that was killed."""
+        for target, length in zip(self.targets, self.lengths, strict=True):
+            for store in target.stores:
+                if len(store):
+                    store.write(torch.tensor(WHOLE).repeat(length, 1))
 
     def input_size(self) -> tuple[int, int]:
         """Height, width of the largest view."""

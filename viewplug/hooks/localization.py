@@ -37,7 +37,8 @@ class LocalizationHook(Hook):
     ``runner.message_hub`` and ``runner.visualizer`` as ``localization/...``.
 
     Boxes travel in the checkpoint (key ``localization``), and come back on resume only. They are those in force when
-    it was written, so a run killed during an update and resumed has the old ones, and repeats the update.
+    it was written, so a run killed during an update and resumed has the old ones, and repeats the update. If the images
+    are others by then (:func:`viewplug.hooks.image_fingerprint.image_fingerprint`), they are dropped with a warning.
 
     Images are loaded by the steps before the crop; colour or other changes behind it are not applied, and
     normalisation is the model's ``data_preprocessor``'s.
@@ -124,6 +125,12 @@ class LocalizationHook(Hook):
         if not targets.targets:
             runner.logger.warning('LocalizationHook: every ContrastiveCrop has localize=False; nothing to do.')
             return
+        length, unit = (runner.max_epochs, 'epochs') if self.by_epoch else (runner.max_iters, 'iterations')
+        if self.start >= length:
+            runner.logger.warning(
+                f'LocalizationHook: the run has {length} {unit} and start={self.start}: there will be no boxes, and '
+                'every crop comes from the whole image. Lower start, or scale it with the run (tools/train.py --epochs).'
+            )
         size = self.input_size or targets.input_size()
         reading = Reading(size, self.threshold, self.adaptive, self.encoder, self.heatmap)
         # What the data or the network cannot give is said now, not at epoch `start`.
@@ -171,10 +178,12 @@ class LocalizationHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if not runner._resume or not isinstance(runner._train_loop, BaseLoop) or 'localization' not in checkpoint:
             return
-        if not self._targets_of(runner).restore(checkpoint['localization']):
+        state, targets = checkpoint['localization'], self._targets_of(runner)
+        if not targets.restore(state):
+            targets.forget()
             runner.logger.warning(
-                f'LocalizationHook: the checkpoint has boxes for {checkpoint["localization"]["lengths"]} images, and '
-                'this run has other data sets; crops come from whole images until the next update.'
+                f'LocalizationHook: the checkpoint has boxes for {state["lengths"]} images, and this run has other '
+                f'data sets ({targets.unlike(state)}); crops come from whole images until the next update.'
             )
 
     def _update_if_due(self, runner, step: int) -> None:
