@@ -115,8 +115,8 @@ def test(cfg, model, checkpoint, embeddings, strength, device, args):
     from viewplug.evaluation.view_pairs import ViewPairs
 
     views = ViewPairs(cfg, strength, args.own_crops, device, args.batch_size, args.num_workers, args.seed)
-    if args.own_crops:
-        views.restore_boxes(checkpoint)
+    if args.own_crops and 'localization' in checkpoint and not views.restore_boxes(checkpoint):
+        print('--own-crops: the boxes of the checkpoint are of other images; crops come from whole images')
     total = min(args.num_images or len(views), len(views))
     judge = ContrastiveTest(embeddings, args.dims, min(args.gallery, total), args.bins)
     done, last = 0, ()

@@ -73,6 +73,11 @@ def main() -> int:
             raise
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        if args.traceback:
+            raise
+        print('interrupted; the same command with --resume goes on from the last checkpoint', file=sys.stderr)
+        return 130
     return 0
 
 

@@ -97,7 +97,7 @@ def test_a_chosen_embedding_of_a_few_images_is_compared_with_another_result(tool
     assert (tmp_path / 'second_lengths.png').exists() and not (tmp_path / 'second_strengths.png').exists()
 
 
-def test_own_crops_are_cut_with_the_boxes_of_the_checkpoint(tool, files, tmp_path, monkeypatch):
+def test_own_crops_are_cut_with_the_boxes_of_the_checkpoint(tool, files, tmp_path, monkeypatch, capsys):
     from viewplug.evaluation.view_pairs import ViewPairs
 
     config, checkpoint = files
@@ -108,10 +108,19 @@ def test_own_crops_are_cut_with_the_boxes_of_the_checkpoint(tool, files, tmp_pat
     torch.save({**saved, 'localization': dict(lengths=[60], boxes=boxes)}, tmp_path / 'epoch_2.pth')
     restored = []
     restore = ViewPairs.restore_boxes
-    monkeypatch.setattr(ViewPairs, 'restore_boxes', lambda self, state: restored.append(restore(self, state)))
+
+    def kept(self, state):
+        restored.append(restore(self, state))
+        return restored[-1]
+
+    monkeypatch.setattr(ViewPairs, 'restore_boxes', kept)
     command = [str(ours), str(tmp_path / 'epoch_2.pth'), '--embeddings', 'backbone', '--dims', '4']
     assert tool.main(command) == 0 and restored == []
     assert tool.main([*command, '--own-crops']) == 0 and restored == [True]
+    torch.save({**saved, 'localization': dict(lengths=[59], boxes=boxes[1:])}, tmp_path / 'epoch_2.pth')
+    capsys.readouterr()
+    assert tool.main([*command, '--own-crops']) == 0 and restored == [True, False]
+    assert 'the boxes of the checkpoint are of other images' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

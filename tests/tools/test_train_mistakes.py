@@ -1,7 +1,9 @@
 """Mistakes on tools/train.py's command line: one sentence that names the key, and the nearest right one."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -161,3 +163,19 @@ def test_a_mistake_shows_its_traceback_when_asked(folder, tmp_path):
     )
     assert short.returncode == 2 and 'Traceback' not in short.stderr and 'did you mean depth' in short.stderr
     assert 'Traceback' in long.stderr and 'TypeError' in long.stderr
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path):
+    args = demo(CONFIG, tmp_path)
+    options = [f'{key}={value}' for key, value in args.cfg_options.items()]
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(ROOT / CONFIG), '--demo', '--epochs', '1000']
+    command += ['--work-dir', str(tmp_path / 'w'), '--cfg-options', *options]
+    with (tmp_path / 'out').open('w') as out:
+        run = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True)
+        while not (tmp_path / 'w/epoch_1.pth').exists():
+            assert run.poll() is None
+            time.sleep(0.2)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(60) == 130
+    last = (tmp_path / 'out').read_text()
+    assert 'Traceback' not in last and last.strip().endswith('with --resume goes on from the last checkpoint')
