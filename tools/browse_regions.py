@@ -108,6 +108,8 @@ def images_and_views(cfg, args: argparse.Namespace):
         inputs = [torch.stack(view) for view in zip(*inputs, strict=True)]
     data = preprocessor(dict(inputs=inputs, data_samples=data_samples), training=True)
     geometry = data.get('geometry') or ViewGeometry.from_samples(data['data_samples'])
+    if geometry is not None:
+        geometry.require()
     if geometry is None or geometry.boxes.shape[1] < 2:
         raise UserError(
             f'{args.config} has no two views that say where they were cut: make them with viewplug.MultiView around '

@@ -19,27 +19,33 @@ class ViewGeometry:
     Attributes:
         boxes: (N, V, 4) float, x0, y0, x1, y1 of each view's crop as fractions of its full image.
         flips: (N, V) bool, whether the view was mirrored left to right after cropping.
+        unknown: None, or the sentence with which MultiView says why it could not record where the views were cut;
+            ``boxes`` is then (N, 0, 4), and :meth:`require` raises it.
     """
 
     boxes: Tensor
     flips: Tensor
+    unknown: str | None = None
 
     @classmethod
     def from_samples(cls, data_samples: Sequence, device: torch.device | str = 'cpu') -> ViewGeometry | None:
         """Read ``crop_box`` (V boxes) and ``flip`` (V bools) from the metainfo that ``viewplug.MultiView`` wrote.
 
         Returns:
-            The geometry, or None if the pipeline recorded none (stock MultiView, or a crop that does not say
-            where it cut).
+            The geometry, ``unknown`` where one of the views' steps could not be recorded, or None if the pipeline
+            recorded none (stock MultiView, or a crop that does not say where it cut).
         """
         if not data_samples or any(sample is None or 'crop_box' not in sample for sample in data_samples):
             return None
-        boxes = torch.from_numpy(np.stack([sample.crop_box for sample in data_samples]).astype(np.float32))
+        unknown = next((sample.crop_box for sample in data_samples if isinstance(sample.crop_box, str)), None)
+        found = np.zeros((len(data_samples), 0, 4)) if unknown else np.stack([one.crop_box for one in data_samples])
+        boxes = torch.from_numpy(found.astype(np.float32))
         flips = torch.from_numpy(np.stack([sample.flip for sample in data_samples]).astype(bool))
-        return cls(to_device(boxes, device), to_device(flips, device))
+        return cls(to_device(boxes, device), to_device(flips, device), unknown)
 
     def overlap(self, a: int, b: int) -> Tensor:
         """The rectangle common to views ``a`` and ``b``: (N, 4) image fractions, all zero where they are disjoint."""
+        self.require()
         box_a, box_b = self.boxes[:, a], self.boxes[:, b]
         low = torch.maximum(box_a[:, :2], box_b[:, :2])
         high = torch.minimum(box_a[:, 2:], box_b[:, 2:])
@@ -47,7 +53,9 @@ class ViewGeometry:
         return torch.cat([low, high], dim=1) * meets
 
     def iou(self, a: int, b: int) -> Tensor:
-        """Intersection over union of the crops of views ``a`` and ``b``: (N,) in [0, 1]."""
+        """Intersection over union of the crops of views ``a`` and ``b``: (N,) in [0, 1], or -1 if they are unknown."""
+        if self.unknown:
+            return self.boxes.new_full((len(self.boxes),), -1.0)
         intersection = _area(self.overlap(a, b))
         union = _area(self.boxes[:, a]) + _area(self.boxes[:, b]) - intersection
         return intersection / union.clamp_min(torch.finfo(union.dtype).tiny)
@@ -61,7 +69,17 @@ class ViewGeometry:
         Returns:
             (N, K, 4) as fractions of view ``dst``, x0 <= x1; outside [0, 1] where ``dst`` does not see the region.
         """
+        self.require()
         return self._from_image(self._to_image(regions, src), dst)
+
+    def require(self) -> None:
+        """For what cannot do without boxes.
+
+        Raises:
+            ValueError: they are unknown; the sentence names the transform that is the cause.
+        """
+        if self.unknown:
+            raise ValueError(self.unknown)
 
     def _to_image(self, regions_view: Tensor, view: int) -> Tensor:
         origin, size = self._frame(view)

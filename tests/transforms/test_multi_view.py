@@ -139,15 +139,6 @@ def test_the_stock_multi_view_records_no_geometry():
     assert ViewGeometry.from_samples(batch(pipeline(multi_view='mmpretrain.MultiView'))['data_samples']) is None
 
 
-@pytest.mark.parametrize('direction', ['vertical', 'diagonal'])
-def test_another_flip_than_a_horizontal_one_is_refused_while_boxes_are_recorded(direction):
-    flip = dict(type='mmpretrain.RandomFlip', prob=1.0, direction=direction)
-    with pytest.raises(ValueError, match=f"horizontal flips only, got {{'{direction}'}}.*direction='horizontal'"):
-        MultiView([[RandomResizedCrop(scale=24), flip]], 2)(dict(img=noise()))
-    stock = dict(type='mmpretrain.RandomResizedCrop', scale=24)
-    assert len(MultiView([[stock, flip]], 2)(dict(img=noise()))['img']) == 2
-
-
 @pytest.mark.parametrize('own', [0.0, 0.5, 1.0])
 def test_a_shared_flip_mirrors_all_views_or_none_and_the_geometry_knows(own):
     view = [dict(type='viewplug.RandomResizedCrop', scale=24), dict(type='mmpretrain.RandomFlip', prob=own)]

@@ -96,4 +96,5 @@ def geometry_of(data_batch: dict) -> tuple[Tensor, ViewGeometry]:
             "that: in the train pipeline set MultiView's type='viewplug.MultiView', crop with viewplug's crops, and "
             "give PackInputs meta_keys=('sample_idx', 'crop_box', 'flip'); or set source='forward'"
         )
+    geometry.require()
     return torch.tensor([int(sample.sample_idx) for sample in samples]), geometry

@@ -8,6 +8,8 @@ from mmpretrain.datasets.transforms import MultiView as StockMultiView
 
 from viewplug.registry import TRANSFORMS
 
+from .view_record import KEYS, UnrecordedMove, ViewRecord, records_crop
+
 META_KEYS = ('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'crop_box', 'flip')
 """What ``PackInputs(meta_keys=...)`` must carry for ``viewplug.views.ViewGeometry``; it drops what is not named."""
 
@@ -21,12 +23,15 @@ class MultiView(StockMultiView):
         shared_flip: chance that all views are mirrored together, after their own transforms (ReSim, sec. 4.1, whose
             views are mirrored together only: leave RandomFlip out of ``transforms`` for that).
 
-    Added keys: ``crop_box`` (V, 4) float32, x0, y0, x1, y1 as fractions of the image, and ``flip`` (V,) bool. They are
-    written only if every view's pipeline records where it cut (``viewplug.RandomResizedCrop``, not the stock crop).
-    Flips must come after the crop, and only horizontal ones are known to the geometry.
+    Added keys, where a view is cut by a crop that records it (``viewplug.RandomResizedCrop``, not the stock crop):
+    ``crop_box`` (V, 4) float32, x0, y0, x1, y1 as fractions of the image that MultiView was given, and ``flip`` (V,)
+    bool. Crops and horizontal flips in any number and order are composed. If a view has a step that cannot be recorded
+    (Rotate, RandomCrop, a vertical flip, one that is not known), ``crop_box`` is a sentence that names it: models that
+    need no geometry go on, others stop with it. :class:`viewplug.transforms.view_record.ViewRecord` says what a
+    transform of your own has to declare.
 
-    Raises:
-        ValueError: a view was flipped in another direction while crops are recorded.
+    Attributes:
+        unknown: that sentence, or None.
     """
 
     def __init__(
@@ -36,19 +41,37 @@ class MultiView(StockMultiView):
         if not 0 <= shared_flip <= 1:
             raise ValueError(f'viewplug.MultiView: shared_flip must lie in [0, 1], got {shared_flip}')
         self.shared_flip = shared_flip
+        self.unknown: str | None = None
+        self._records: list[ViewRecord] = []
+        if any(records_crop(pipeline) for pipeline in self.pipelines):
+            self._record()
 
     def transform(self, results: dict) -> dict:
-        views = [pipeline(copy.deepcopy(results)) for pipeline in self.transforms]
+        for key in KEYS:  # of flips and crops that all views share, so that they say nothing of one
+            results.pop(key, None)
+        if self._records:
+            made = [record(copy.deepcopy(results)) for record in self._records]
+            views, boxes, flips = zip(*made, strict=True)
+        else:
+            views = [pipeline(copy.deepcopy(results)) for pipeline in self.transforms]
         mirrored = bool(self.shared_flip) and np.random.rand() < self.shared_flip
         results['img'] = [np.flip(view['img'], axis=1).copy() if mirrored else view['img'] for view in views]
         results['img_shape'] = [view['img'].shape[:2] for view in views]
-        if all('crop_box' in view for view in views):
-            directions = {view.get('flip_direction') for view in views} - {None, 'horizontal'}
-            if directions:
-                raise ValueError(
-                    f'viewplug.MultiView: the geometry of views knows horizontal flips only, got {directions}; '
-                    "set RandomFlip's direction='horizontal'"
-                )
-            results['crop_box'] = np.stack([view['crop_box'] for view in views])
-            results['flip'] = np.asarray([bool(view.get('flip', False)) != mirrored for view in views])
+        if self._records:
+            results['crop_box'], results['flip'] = np.array(boxes, np.float32), np.array(flips) != mirrored
+        elif self.unknown:
+            results['crop_box'], results['flip'] = self.unknown, np.zeros(len(views), dtype=bool)
         return results
+
+    def _record(self) -> None:
+        records = []
+        for place, pipeline in enumerate(self.pipelines):
+            try:
+                records += [ViewRecord(pipeline)] * self.num_views[place]
+            except UnrecordedMove as move:
+                self.unknown = (
+                    'this run needs to know where each view was cut, and cannot: in train_dataloader.dataset.pipeline, '
+                    f'transforms[{place}] of viewplug.MultiView has {move}'
+                )
+                return
+        self._records = records

@@ -14,6 +14,8 @@ class RandomResizedCrop(StockRandomResizedCrop):
     Added key: ``crop_box`` (x0, y0, x1, y1), float32 fractions of the image it was cut from.
     """
 
+    geometry = 'recorded'
+
     def transform(self, results: dict) -> dict:
         image = results['img']
         top, left, height, width = self.rand_crop_params(image)
