@@ -46,7 +46,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = str(ROOT / 'viewplug')
 N, D, SIZE, IMAGES, BANK, K, GRID = 8, 16, 32, 21, 40, 5, 4
 POSITIONS, PROTOTYPES, PATCHES = 2 * 2, 48, 3 * 3
-DDP = 'DDP gradients'
+CHANNELS = 600  # of batch norm, in a ResNet-18 an eighth as wide
+DDP, AVERAGE = 'DDP gradients', 'running_stats.py:average_running_stats'
 
 
 class Counter:
@@ -205,9 +206,11 @@ def box_update() -> None:
         dict(type='viewplug.MultiView', num_views=2, transforms=[[crop]]),
         dict(type='mmpretrain.PackInputs', meta_keys=META_KEYS),
     ]
+    model = model_of('byol')
+    model.target.eman = False  # or its steps would be counted
     with tempfile.TemporaryDirectory() as folder:
         runner = Runner(
-            model=model_of('byol'),
+            model=model,
             work_dir=folder,
             experiment_name=f'collectives_{get_world_size()}',
             train_dataloader=dict(
@@ -247,7 +250,10 @@ def formulas(w: int, parameters: dict[str, int]) -> dict[str, dict[str, float]]:
             'ops/gather.py:backward': formula.in_batch_backward(w, N, D),
             DDP: formula.gradients(w, parameters['simclr']),
         },
-        byol={DDP: formula.gradients(w, parameters['byol'])},
+        byol={
+            AVERAGE: formula.running_stats(w, CHANNELS),
+            DDP: formula.gradients(w, parameters['byol']),
+        },
         resim={
             'heads/queue.py:update': formula.queue(w, N, D),
             'heads/region.py:_negatives': formula.regions(w, N, POSITIONS, D),
@@ -262,7 +268,10 @@ def formulas(w: int, parameters: dict[str, int]) -> dict[str, dict[str, float]]:
             'heads/cpc.py:loss': formula.cpc_forward(w, N, PATCHES, D),
             'ops/gather.py:backward': formula.cpc_backward(w, N, PATCHES, D),
         },
-        knn={'evaluation/knn.py:evaluate_knn': formula.knn(w, IMAGES, 64, K)},
+        knn={
+            'evaluation/knn.py:evaluate_knn': formula.knn(w, IMAGES, 64, K),
+            AVERAGE: formula.running_stats(w, 2 * CHANNELS),  # online and target
+        },
         boxes={'hooks/localization.py:_update_if_due': formula.box_update(w, IMAGES)},
         maps={'hooks/view_heatmaps.py:merge': formula.merged_maps(w, IMAGES, GRID)},
     )

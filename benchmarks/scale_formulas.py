@@ -18,7 +18,7 @@ import math
 from pathlib import Path
 
 ITEMS = Path(__file__).parent / 'results/collectives.json'
-FLOAT, LONG = 4, 8
+FLOAT, LONG, DOUBLE = 4, 8, 8
 R50 = dict(backbone=23_508_032, batch_norm_layers=53, batch_norm_channels=26_560)
 MLP = 2048 * 2048 + 2048 + 2048 * 128 + 128
 R50_FORWARD = 4.1e9  # multiply-accumulates at 224 px, torchvision's table
@@ -110,6 +110,11 @@ def sync_bn(w: int, channels: int, layers: int, forwards: int, backwards: int) -
     return forwards * gather(w, (2 * channels + layers) * FLOAT) + backwards * all_reduce(w, 2 * channels * FLOAT)
 
 
+def running_stats(w: int, channels: int) -> float:
+    """Means and variances of so many channels of batch norm, in float64."""
+    return all_reduce(w, 2 * channels * DOUBLE)
+
+
 def knn(w: int, queries: int, d: int, k: int) -> float:
     """An evaluation: features and labels of the queries, then the k nearest of each in every part of the bank."""
     return gather(w, math.ceil(queries / w) * (d * FLOAT + LONG)) + gather(w, queries * k * (FLOAT + LONG))
@@ -135,7 +140,7 @@ def steps(w: int, n: int, d: int = 128, size: int = 224) -> dict[str, float]:
         'MoCo: ShuffleBN, keys back': shuffle_keys(w, n, d),
         'MoCo: ShuffleBN, images by an all-to-all': shuffle_images(w, n, size),
         'MoCo: SyncBN on both sides': sync_bn(w, **layers, forwards=2, backwards=1),
-        'MoCo: eman=True': 0,
+        'MoCo: eman=True': running_stats(w, R50['batch_norm_channels']),
         'SimCLR: embeddings': in_batch_forward(w, n, d),
         'SimCLR: their gradient': in_batch_backward(w, n, d),
         'SimCLR: SyncBN, joint views': sync_bn(w, **layers, forwards=1, backwards=1),

@@ -265,6 +265,34 @@ def test_with_eman_parameters_and_statistics_are_moving_averages_of_the_online_o
             torch.testing.assert_close(value, expected[f'backbone.{key}'], rtol=1e-5, atol=1e-6)
 
 
+def eman_keys_on_a_rank(images):
+    """Each rank sees images of other sizes, gradients accumulate over two of six forwards; then one image's key."""
+    torch.manual_seed(1)
+    model = eman_model(update_interval=2)
+    wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    torch.manual_seed(2 + get_rank())
+    online = []
+    for step in range(6):
+        online.append(model.backbone.layers[1].running_mean.clone())
+        total(wrapped([view * (1 + get_rank()) for view in toy_views()], mode='loss')).backward()
+        if step % 2:
+            optimizer.step()
+            optimizer.zero_grad()
+    key = model.target.embeddings(model, [images], [0], {})[0]['image']
+    return key, model.target.backbone.layers[1].running_mean.clone(), online[::2]
+
+
+def test_with_eman_an_image_has_the_same_key_on_every_process(tmp_path):
+    first, second = in_processes(eman_keys_on_a_rank, tmp_path, torch.randn(4, 3, 16, 16))
+    assert torch.equal(first[0], second[0])
+    expected = torch.zeros(8)
+    for mine, theirs in zip(first[2], second[2], strict=True):
+        expected = 0.9 * expected + 0.1 * (mine + theirs) / 2
+    torch.testing.assert_close(first[1], expected)
+    assert expected.abs().max() > 1e-3 and not torch.equal(first[2][1], second[2][1])
+
+
 @pytest.mark.parametrize('eman', [True, False])
 def test_a_key_knows_its_batch_with_batch_statistics_and_not_with_eman(eman):
     torch.manual_seed(0)

@@ -49,6 +49,7 @@ def toy_runner(
     hooks=(),
     backbone=None,
     branch=None,
+    target=None,
     max_epochs: int = 2,
     num_workers: int = 0,
     persistent_workers: bool = False,
@@ -62,7 +63,7 @@ def toy_runner(
     model = dict(
         type='viewplug.Siamese',
         backbone=backbone or toy_resnet(),
-        target=dict(type='viewplug.MomentumTarget', momentum=0.9),
+        target=target or dict(type='viewplug.MomentumTarget', momentum=0.9),
         branches=dict(image=branch or hcl_branch(input_size=32, queue_len=12)),
         data_preprocessor=data_preprocessor or dict(mean=[127.5] * 3, std=[127.5] * 3),
     )

@@ -14,7 +14,7 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from viewplug.amp import set_amp
 from viewplug.demo import STAGE1_SHARE, to_demo
@@ -23,7 +23,7 @@ from viewplug.host_memory import keep_freed_memory
 from viewplug.mistakes import sentence
 from viewplug.options import merge_options, of_stage
 from viewplug.rehearsal import rehearse
-from viewplug.resuming import check_whole, resume_from
+from viewplug.resuming import check_whole, latest_checkpoint, resume_from
 from viewplug.schedule import set_epochs
 from viewplug.switches import add_speed_hook, name_classes, place_views, speed_switches
 from viewplug.training_data import UserError, check_data, set_data_root
@@ -129,7 +129,7 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
     with _sentences():
         set_epochs(first, cfg.stage1_epochs if not args.demo else max(1, cfg.train_cfg.max_epochs // STAGE1_SHARE))
     first.work_dir = str(Path(cfg.work_dir) / 'stage1')
-    latest = find_latest_checkpoint(first.work_dir) if os.path.isdir(first.work_dir) else None
+    latest = latest_checkpoint(first.work_dir)
     if latest is None or not latest.endswith(f'epoch_{first.train_cfg.max_epochs}.pth'):
         check_data(cfg)
         try:
@@ -139,7 +139,7 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
         print_log(f'Stage 1 of 2: {first.train_cfg.max_epochs} epochs of {first.filename}', 'current')
         first.resume = latest is not None and bool(args.resume)
         run(first, args)
-        latest = find_latest_checkpoint(first.work_dir)
+        latest = latest_checkpoint(first.work_dir)
     print_log(f'Stage 2 of 2: {cfg.train_cfg.max_epochs} epochs of {cfg.filename}, from {latest}', 'current')
     return latest
 

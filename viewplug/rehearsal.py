@@ -6,6 +6,7 @@ import copy
 
 import torch
 from mmengine import Config
+from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
@@ -27,6 +28,9 @@ def rehearse(cfg: Config, batch: int = 2) -> None:
         loader.dataset.device = 'cpu'
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    hub = MessageHub.get_instance('rehearsal')  # what the Runner says to schedules inside the model
+    for key, value in dict(loop_stage='train', epoch=0, iter=0, max_epochs=2, max_iters=2).items():
+        hub.update_info(key, value)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')), torch.random.fork_rng():
         built = MODELS.build(model).train()
         data = built.data_preprocessor(next(iter(Runner.build_dataloader(loader, seed=0))), True)

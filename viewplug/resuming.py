@@ -16,22 +16,33 @@ from viewplug.training_data import UserError
 def resume_from(cfg: Config, where: str) -> None:
     """``--resume``: with 'auto' the latest checkpoint of the work dir, else a file, or the latest of a folder.
 
-    mmengine's ``resume`` with ``load_from`` set would resume from the stage before, so only one of them is set.
+    mmengine's ``resume`` with another ``load_from`` would resume from the stage before, so it is replaced.
     """
     if where == 'auto':
-        latest = find_latest_checkpoint(cfg.work_dir) if os.path.isdir(cfg.work_dir) else None
+        latest = latest_checkpoint(cfg.work_dir)
         if not latest:
             print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning', 'current')
             return
-        cfg.resume, cfg.load_from = True, None
+        cfg.resume, cfg.load_from = True, latest
     else:
         if not os.path.exists(where):
             raise UserError(f'--resume {where}: no such checkpoint')
-        latest = find_latest_checkpoint(where) if os.path.isdir(where) else where
+        latest = latest_checkpoint(where) if os.path.isdir(where) else where
         if not latest:
             raise UserError(f'--resume {where}: the folder has no checkpoint')
         cfg.resume, cfg.load_from = True, latest
     check_whole(latest, '--resume ')
+
+
+def latest_checkpoint(work_dir: str | Path) -> str | None:
+    """The last checkpoint that a run wrote into its work dir, if it did.
+
+    mmengine notes an absolute path, in a copied or moved folder that of another one: a file of the same name in
+    ``work_dir`` itself comes first.
+    """
+    noted = find_latest_checkpoint(str(work_dir)) if os.path.isdir(work_dir) else None
+    inside = os.path.join(work_dir, os.path.basename(noted)) if noted else None
+    return inside if inside and os.path.isfile(inside) else noted
 
 
 def check_whole(path: str, said: str) -> None:

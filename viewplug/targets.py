@@ -19,6 +19,7 @@ from viewplug.devices import to_device
 from viewplug.encoding import Embeddings, Group, encode, encode_views, parametrized_once
 from viewplug.ops.gather import exchange_rows
 from viewplug.registry import MODELS
+from viewplug.running_stats import average_running_stats
 
 
 class SharedTarget(BaseModule):
@@ -80,12 +81,14 @@ class MomentumTarget(SharedTarget):
     Args:
         momentum: m, in [0, 1].
         end_momentum: where m ends, rising along a half cosine over the run (BYOL, DINO: 1.0); None keeps it constant.
+            A resumed run goes on; one that only starts from a checkpoint (``load_from``) begins at ``momentum``.
         total_steps: length of that schedule; None asks the Runner.
         shuffle_bn: spread the images of the global batch over the processes at random before encoding, so that batch
             statistics tell nothing about which key belongs to which query (MoCo, sec. 3.3). Each process sends and
             receives its images once; without several processes there is nothing to shuffle.
         eman: normalise with a moving average of the online running statistics instead, momentum m as for the
             parameters (EMAN, arXiv:2101.08482, sec. 3.2): the target runs in evaluation mode, no key knows its batch.
+            Several processes average the online ones first.
         update_interval: forwards between two updates; set it to the optimiser's accumulative_counts.
         joint_views: encode neighbouring target views of one size in one forward. With eman the embeddings are the
             same; without, batch norm takes its statistics over these views together in place of each view's own.
@@ -114,6 +117,7 @@ class MomentumTarget(SharedTarget):
         self._warned = False
         self.register_buffer('steps', torch.zeros((), dtype=torch.long))
         self._step = 0  # the same on the host: reading the buffer would wait for the GPU at every step
+        self._loaded = False
 
     def attach(self, model: nn.Module) -> None:
         apart = [name for name, read in model.reads.items() if read.entry == 'query' or read.masked]
@@ -137,10 +141,16 @@ class MomentumTarget(SharedTarget):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
+        if self._loaded:
+            self._loaded = False
+            self._begin_with_the_run()
         step, self._step = self._step, self._step + 1
         self.steps += 1
         if step % self.update_interval:
             return
+        if self.eman:
+            # A process has followed its own batches since; the keys of an image must not depend on the process.
+            average_running_stats(*(online for _, online in self._pairs_of_modules(model)))
         mine, theirs = [], []
         for target, online in self._pairs_of_modules(model):
             mine += [p.data for p in target.parameters()]
@@ -152,7 +162,21 @@ class MomentumTarget(SharedTarget):
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._step = int(self.steps)
+        self._step, self._loaded = int(self.steps), True
+
+    def _begin_with_the_run(self) -> None:
+        """Weights of another run (``load_from``) bring its count along; a run at its first iteration counts from 0."""
+        hub = MessageHub.get_current_instance()
+        if not self._step or hub.get_info('loop_stage') != 'train' or hub.get_info('iter') != 0:
+            return
+        if self.end_momentum is not None:
+            print_log(
+                f'MomentumTarget: the checkpoint brings {self._step} steps of another run along. This one begins: so '
+                f'does its momentum, at {self.momentum}.',
+                'current',
+            )
+        self._step = 0
+        self.steps.zero_()
 
     def train(self, mode: bool = True) -> MomentumTarget:
         super().train(mode and not self.eman)

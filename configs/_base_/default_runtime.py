@@ -6,6 +6,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    resume_check=dict(type='viewplug.ResumeCheckHook'),  # a resumed run follows its config, not its checkpoint
+    running_stats=dict(type='viewplug.SyncRunningStatsHook'),  # one network in all processes
 )
 
 custom_hooks = [

@@ -270,6 +270,26 @@ def test_a_model_initialised_from_a_checkpoint_keeps_the_target_in_it(tmp_path):
         assert torch.equal(second.state_dict()[key], value), key
 
 
+@pytest.mark.parametrize('name', ['lossy', 'closs', 'loss'])
+def test_a_branch_whose_name_would_be_added_to_the_total_loss_is_refused(name):
+    with pytest.raises(ValueError, match=f"model.branches.{name}: give the branch a name without 'loss'"):
+        toy_siamese(branches={'image': mlp_branch(), name: mlp_branch()})
+
+
+@pytest.mark.parametrize('name', ['keys', 'a.b', 'training', ''])
+def test_a_branch_name_that_torch_cannot_take_is_refused(name):
+    with pytest.raises(ValueError, match=f'model.branches.{name}: give the branch another name'):
+        toy_siamese(branches={name: mlp_branch()})
+
+
+def test_a_misspelt_branch_is_told_the_branches_there_are():
+    branches = dict(image=mlp_branch(), region=mlp_branch(), imag=dict(head=dict(queue_len=64)))
+    with pytest.raises(
+        ValueError, match=r'model\.branches\.imag\.head needs a type.*QueueHead.*: image, region, imag\)'
+    ):
+        toy_siamese(branches=branches)
+
+
 def test_a_neck_without_a_type_is_named():
     with pytest.raises(ValueError, match=r'model\.branches\.image\.neck needs a type'):
         toy_siamese(branches=dict(image=dict(neck=dict(out_channels=4), head=mlp_branch()['head'])))

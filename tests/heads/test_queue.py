@@ -5,6 +5,7 @@ from collections import deque
 import pytest
 import torch
 from mmengine.dist import get_rank
+from mmengine.runner.checkpoint import load_state_dict
 from processes import in_processes
 
 from viewplug.heads import QueueHead
@@ -168,6 +169,28 @@ def test_a_loaded_queue_knows_how_far_it_was_filled(keys):
     full = QueueHead(LOSS, queue_len=7, feat_dim=4)
     other.load_state_dict(full.state_dict())
     assert torch.equal(other.loss(online, target)['loss'], full.loss(online, target)['loss'])
+
+
+@pytest.mark.parametrize('other', [dict(queue_len=5), dict(queue_len=20), dict(feat_dim=6), None], ids=str)
+@pytest.mark.parametrize('start', ['empty', 'random'])
+def test_a_checkpoint_whose_queue_has_another_shape_or_is_left_out_leaves_a_queue_as_new(start, other):
+    source = QueueHead(LOSS, start=start, **{'queue_len': 7, 'feat_dim': 4} | (other or {}))
+    source.update([unit(3, source.feat_dim)])
+    saved = {f'head.{name}': value for name, value in source.state_dict().items()}
+    assert saved['head.pointer'] == 3
+    if other is None:  # CarryOverHook takes away what does not fit
+        del saved['head.queue']
+    head = QueueHead(LOSS, queue_len=7, feat_dim=4, start=start)
+    new = QueueHead(LOSS, queue_len=7, feat_dim=4, start=start)
+    new.load_state_dict(head.state_dict())
+    load_state_dict(torch.nn.ModuleDict(dict(head=head)), saved, strict=False)
+    assert head.pointer == 0
+    for _ in range(4):
+        online, target = unit(3, 4), unit(3, 4)
+        assert torch.equal(head.loss(online, target)['loss'], new.loss(online, target)['loss'])
+        for each in (head, new):
+            each.update([target])
+    assert {f'head.{name}' for name in source.state_dict()} >= set(saved)  # the checkpoint stays as it was
 
 
 def test_an_unknown_start_is_refused():

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dist import get_rank
+from mmengine.hooks import CheckpointHook
 from processes import in_processes
 from toy_runs import Diary, log_of, toy_runner
+from toys import ToyImages
 
+from viewplug.datasets import InMemoryDataset
 from viewplug.hooks.epoch_seed import EpochSeedHook, seed_process
 
 
@@ -66,3 +69,48 @@ def test_persistent_workers_are_named_in_the_log_as_what_breaks_exact_resume(per
     with pytest.raises(KeyboardInterrupt):
         toy_runner(tmp_path, hooks, num_workers=1, persistent_workers=persistent).train()
     assert ('persistent_workers=True, so a resumed run will not repeat' in log_of(tmp_path)) == persistent
+
+
+CUT = [dict(type='viewplug.RandomResizedCrop', scale=32, crop_ratio_range=(0.2, 1.0))]
+IN_BATCH = dict(
+    type='viewplug.BatchViews', transforms=[CUT], num_views=2, mean=[127.5] * 3, std=[127.5] * 3, non_blocking=False
+)
+
+
+class Losses(Diary):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.losses.append(outputs['loss'].item())
+
+
+def iterations(work_dir, max_iters: int, in_batch: bool, resume: bool = False) -> list[float]:
+    """Losses of an iteration-based run."""
+    diary = Losses()
+    views = dict(
+        dataset=InMemoryDataset(ToyImages(pipeline=[])),
+        collate_fn=dict(type='viewplug.take_batch'),
+        data_preprocessor=IN_BATCH,
+    )
+    runner = toy_runner(
+        work_dir,
+        [EpochSeedHook(), diary],
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=max_iters),
+        default_hooks=dict(checkpoint=CheckpointHook(interval=3, by_epoch=False)),
+        log_processor=dict(by_epoch=False),
+        resume=resume,
+        **(views if in_batch else {}),
+    )
+    runner._train_dataloader['sampler'] = dict(type='InfiniteSampler', shuffle=True)
+    runner.param_schedulers = None
+    runner.train()
+    return diary.losses
+
+
+@pytest.mark.parametrize('in_batch', [False, True])
+def test_a_resumed_iteration_based_run_says_so_where_it_does_not_repeat_the_unbroken_one(in_batch, tmp_path):
+    said = 'of an iteration-based loop, so this run will not repeat the unbroken one exactly'
+    whole = iterations(tmp_path / 'whole', 6, in_batch)
+    iterations(tmp_path / 'broken', 3, in_batch)
+    assert said not in log_of(tmp_path / 'whole') + log_of(tmp_path / 'broken')
+    resumed = iterations(tmp_path / 'broken', 6, in_batch, resume=True)
+    assert (said in log_of(tmp_path / 'broken')) != in_batch
+    assert (resumed == whole[3:]) == in_batch

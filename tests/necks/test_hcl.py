@@ -163,6 +163,11 @@ def test_a_stride_that_the_backbone_lacks_is_refused_by_name(name):
         small_neck(**{name: 64})
 
 
+def test_a_backbone_without_maps_is_told_apart_from_one_without_a_stride():
+    with pytest.raises(ValueError, match='HCLNeck reads maps .*this backbone gives none.*ViT with a class token'):
+        small_neck(in_channels=(16,), in_strides=(None,))
+
+
 def test_fusing_coarser_than_the_map_is_refused():
     with pytest.raises(ValueError, match='fusion_stride=32 is coarser than map_stride=16'):
         small_neck(fusion_stride=32)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from viewplug.evaluation.features import extract_features, gather_shares, share
+from viewplug.running_stats import average_running_stats
 
 
 def knn_predict(
@@ -99,12 +100,14 @@ def evaluate_knn(
     """Top-1 accuracy in percent of kNN for each k, the same on every rank; call it on all ranks.
 
     Each rank extracts its share of both data sets (:func:`share`) and searches the neighbours of all validation images
-    in its own part of the bank; the parts' k best are merged, so that no rank ever holds the whole bank.
+    in its own part of the bank; the parts' k best are merged, so that no rank ever holds the whole bank. Running
+    statistics of batch norm are averaged over the ranks first and stay so: all extract with one network.
 
     Raises:
         ValueError: When a loader gives no labels, or gives several views of an image.
     """
     ks = check_knn(k, temperature)
+    average_running_stats(model, *([] if backbone is None else [backbone]))
     bank, bank_labels = extract_features(model, share(train_loader), backbone=backbone)
     queries, labels = extract_features(model, share(val_loader), backbone=backbone)
     for key, loader, found in (('train', train_loader, bank_labels), ('val', val_loader, labels)):

@@ -13,7 +13,7 @@ from mmengine import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import nn
 
 from viewplug.backbones.layout import backbone_layout
@@ -21,6 +21,7 @@ from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.linear_data import labelled_datasets, single_view_size, training_pipeline
 from viewplug.hooks.frozen_backbone import backbone_weights
 from viewplug.registry import DATASETS, MODELS
+from viewplug.resuming import latest_checkpoint
 from viewplug.schedule import set_epochs
 
 
@@ -36,9 +37,9 @@ def pretraining_of(work_dir: str | Path, checkpoint: str | None = None) -> tuple
     configs = sorted(work_dir.glob('*.py'), key=os.path.getmtime)
     if not configs:
         raise ValueError(f'{work_dir.absolute()} holds no config (*.py): is it the work dir of a training run?')
-    checkpoint = checkpoint or find_latest_checkpoint(str(work_dir))
-    if checkpoint and not os.path.exists(checkpoint):  # the folder has been moved since
-        checkpoint = str(work_dir / Path(checkpoint).name)
+    checkpoint = checkpoint or latest_checkpoint(work_dir)
+    if checkpoint and not os.path.exists(checkpoint) and (work_dir / checkpoint).exists():
+        checkpoint = str(work_dir / checkpoint)
     if not checkpoint or not os.path.exists(checkpoint):
         raise ValueError(f'{work_dir.absolute()} has no checkpoint yet ({checkpoint or "no last_checkpoint"})')
     return Config.fromfile(configs[-1]), os.path.abspath(checkpoint)

@@ -77,7 +77,11 @@ def build_branch(name: str, cfg: Mapping, model: Siamese) -> Branch:
     unknown = set(cfg) - set(BRANCH_KEYS)
     for part in ('neck', 'head'):
         if isinstance(cfg.get(part), dict) and 'type' not in cfg[part]:
-            raise ValueError(f"model.branches.{name}.{part} needs a type, e.g. type='viewplug.MLPNeck'")
+            example = dict(neck='viewplug.MLPNeck', head='viewplug.QueueHead')[part]
+            raise ValueError(
+                f"model.branches.{name}.{part} needs a type, e.g. type='{example}' (branches of the config: "
+                f'{", ".join(model.reads)})'
+            )
     if unknown or not {'neck', 'head'} <= set(cfg):
         raise ValueError(
             f'model.branches.{name} takes the keys neck, head, weight and pairs '

@@ -19,6 +19,7 @@ from viewplug.encoding import (
     parametrized_once,
 )
 from viewplug.frameworks.branch import build_branch, built, pairs_of, reads_of
+from viewplug.heads.unit_length import UnitLengthCheck
 from viewplug.registry import MODELS
 from viewplug.requests import Request, requests_of
 from viewplug.views import ViewGeometry
@@ -66,8 +67,8 @@ class Siamese(BaseModel):
         reads: branch -> :class:`viewplug.requests.Reads`.
 
     Raises:
-        ValueError: unknown branch keys or pairs, a ``feat_dim`` that is not the neck's, views that the batch lacks, a
-            ``grad_cache`` below 1.
+        ValueError: unknown branch keys or pairs, a branch name that cannot be one, a ``feat_dim`` that is not the
+            neck's, views that the batch lacks, a ``grad_cache`` below 1.
     """
 
     def __init__(
@@ -93,11 +94,15 @@ class Siamese(BaseModel):
         self.takes = set(inspect.signature(self.backbone.forward).parameters)
         self.online_views, self.target_views = tuple(online_views), tuple(target_views)
         self.joint_views = joint_views
-        self.reads = {name: reads_of(name, branches, self) for name in branches}
         self.branches = ModuleDict()
+        for name in branches:
+            _check_name(name, self.branches)
+        self.reads = {name: reads_of(name, branches, self) for name in branches}
         # Borrowers of a neck come after its owner, so that they know how long its embedding is.
         for name, cfg in sorted(branches.items(), key=lambda item: isinstance(item[1].get('neck'), str)):
             self.branches[name] = build_branch(name, cfg, self)
+            if isinstance(getattr(self.branches[name].head, 'lengths', None), UnitLengthCheck):
+                self.branches[name].head.lengths.branch = name
         self.pairs = {name: pairs_of(name, branch, self) for name, branch in self.branches.items()}
         self.target = built(target)
         self.target.attach(self)
@@ -195,6 +200,20 @@ class Siamese(BaseModel):
                 f'target_views={self.target_views}), got {got}; is there a MultiView in the train pipeline, and '
                 "collate_fn=dict(type='default_collate') in the data loader?"
             )
+
+
+def _check_name(name: str, branches: ModuleDict) -> None:
+    """Refuse a name that would end in a wrong sum or in an error of torch's."""
+    if 'loss' in name:
+        raise ValueError(
+            f"model.branches.{name}: give the branch a name without 'loss'; every key of it in the log, not its loss "
+            'alone, would be added to the total loss'
+        )
+    if not name or '.' in name or hasattr(branches, name):
+        raise ValueError(
+            f'model.branches.{name}: give the branch another name; this one is empty, has a dot, or is an attribute of '
+            "torch's ModuleDict, which keeps the branches"
+        )
 
 
 def _watched(name: str, embeddings: dict[int, dict[str, Tensor]]) -> dict[int, Tensor]:

@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from viewplug.data_passes import ITERS_PER_PASS
 from viewplug.losses.dino import DINOLoss, IBOTLoss, masked_weights, sharpened
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
@@ -30,7 +31,8 @@ class DistillHead(BaseModule):
         feat_dim: number of prototypes, K. Left out, ``viewplug.Siamese`` fills it in from the neck.
         teacher_temperature: of the target, behind the warm-up.
         warmup_teacher_temperature: where it starts.
-        warmup_epochs: epochs that it rises for, linearly, 0 for none. The epoch is the Runner's; without a Runner set
+        warmup_epochs: epochs that it rises for, linearly, 0 for none. The epoch is the Runner's; in an iteration-based
+            loop it is the pass over the data, whose length ``viewplug.EpochSeedHook`` tells; without a Runner set
             ``head.epoch``.
         center_momentum: of the centre.
 
@@ -145,12 +147,25 @@ class DistillHead(BaseModule):
     def _epoch(self) -> int:
         if not self.warmup_epochs:
             return 0
-        epoch = MessageHub.get_current_instance().get_info('epoch') if self.epoch is None else self.epoch
+        epoch = self._epoch_of_the_run() if self.epoch is None else self.epoch
         if epoch is None:
             raise ValueError(
                 f'{type(self).__name__}: warmup_epochs={self.warmup_epochs} without a Runner needs head.epoch, got None'
             )
         return epoch
+
+    def _epoch_of_the_run(self) -> int | None:
+        hub = MessageHub.get_current_instance()
+        if hub.get_info('max_epochs') != 1:
+            return hub.get_info('epoch')
+        length = hub.get_info(ITERS_PER_PASS)  # IterBasedTrainLoop also says that it has one epoch, and stays in it
+        if length is None:
+            raise ValueError(
+                f'{type(self).__name__}: warmup_epochs={self.warmup_epochs} counts epochs, and IterBasedTrainLoop has '
+                "none; add dict(type='viewplug.EpochSeedHook') to custom_hooks (in a run of max_epochs=1, too), so "
+                'that passes over the data are counted, or set warmup_epochs=0'
+            )
+        return hub.get_info('iter') // length
 
     def _loss_of_view(self, online: Tensor, target: Tensor, view: int, mass: int, extras: dict) -> Tensor:
         return self.loss_module(online, target, mass=mass)

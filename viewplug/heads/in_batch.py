@@ -7,6 +7,7 @@ from mmengine.dist import get_rank
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from viewplug.heads.unit_length import UnitLengthCheck
 from viewplug.ops import at_least_float32
 from viewplug.ops.gather import gather_rows_with_grad
 from viewplug.registry import MODELS
@@ -26,6 +27,8 @@ class InBatchHead(BaseModule):
     Gradients flow through the gathered embeddings: W processes with batch N take the step of one with batch W N (but
     for batch norm). mmpretrain's SimCLR has the same loss, and 1 / W of these gradients.
 
+    The head normalises nothing. Where the neck does not either, a warning says so at the first training step.
+
     Args:
         loss: config or instance of a loss on (positive (N,), negatives (N, K)) similarities. A similarity of -inf is no
             negative: it stands where the query and its positive were taken out, and must add nothing to the loss.
@@ -37,6 +40,7 @@ class InBatchHead(BaseModule):
     def __init__(self, loss: dict | nn.Module, init_cfg=None) -> None:
         super().__init__(init_cfg)
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
+        self.lengths = UnitLengthCheck('InBatchHead')
 
     def loss(self, online: Tensor, target: Tensor, geometry=None, **extras) -> dict[str, Tensor]:
         """
@@ -52,6 +56,8 @@ class InBatchHead(BaseModule):
                 f'InBatchHead compares two views of the same images, got embeddings of shape {tuple(online.shape)} and '
                 f'{tuple(target.shape)}'
             )
+        if self.training:
+            self.lengths(online, target)
         with torch.autocast(online.device.type, enabled=False):
             online, target, n = at_least_float32(online), at_least_float32(target), len(online)
             positive = (online * target).sum(dim=1)

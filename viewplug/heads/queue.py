@@ -8,6 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from viewplug.heads.unit_length import UnitLengthCheck
 from viewplug.losses import InfoNCELoss
 from viewplug.losses.info_nce_of_rows import weighted_info_nce
 from viewplug.ops import at_least_float32, gather_rows
@@ -36,7 +37,10 @@ class QueueHead(BaseModule):
             log(K + 1) while the queue fills.
 
     State (in the checkpoint): ``queue`` (K, D) float32, rows not filled yet are 0; ``pointer`` () int64, the next row
-    to be replaced.
+    to be replaced. A checkpoint's pointer counts together with a queue of the same shape only; without one the queue
+    stays as it is, in a new run new.
+
+    The head normalises nothing. Where the neck does not either, a warning says so at the first training step.
 
     Raises:
         ValueError: ``queue_len`` or ``feat_dim`` below 1, an unknown ``start``, or embeddings of another length.
@@ -63,6 +67,7 @@ class QueueHead(BaseModule):
         self.register_buffer('pointer', torch.zeros((), dtype=torch.long))
         self._filled = queue_len if start == 'random' else 0
         self._waiting: Tensor | None = None
+        self.lengths = UnitLengthCheck('QueueHead')
 
     def loss(self, online: Tensor, target: Tensor, geometry=None, **extras) -> dict[str, Tensor]:
         """
@@ -74,6 +79,8 @@ class QueueHead(BaseModule):
             ``{'loss': scalar}``.
         """
         self._check(online)
+        if self.training:
+            self.lengths(online, target)
         self.flush()
         with torch.autocast(online.device.type, enabled=False):
             online, target = at_least_float32(online), at_least_float32(target)
@@ -104,9 +111,12 @@ class QueueHead(BaseModule):
         self.flush()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
-    def _load_from_state_dict(self, *args, **kwargs) -> None:
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         self._waiting = None
-        super()._load_from_state_dict(*args, **kwargs)
+        given = state_dict.get(f'{prefix}queue')
+        if given is None or given.shape != self.queue.shape:  # the pointer says how far another queue was filled
+            state_dict = {key: value for key, value in state_dict.items() if key != f'{prefix}pointer'}
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         pointer = int(self.pointer)
         self._filled = len(self.queue) if self.queue[pointer:].any() else pointer
 

@@ -12,9 +12,11 @@ from .late_runtime_info import LateRuntimeInfoHook
 from .localization import LocalizationHook
 from .precise_bn import PreciseBNHook
 from .preflight import PreflightHook
+from .resume_check import ResumeCheckHook
 from .run_record import RunRecordHook
 from .step_gradients import ClipEachGradientHook, FreezeLastLayerHook
 from .step_speed import StepSpeedHook
+from .sync_running_stats import SyncRunningStatsHook
 
 __all__ = [
     'CarryOverHook',
@@ -30,7 +32,9 @@ __all__ = [
     'PreciseBNHook',
     'PreflightHook',
     'RepresentationHealthHook',
+    'ResumeCheckHook',
     'RunRecordHook',
     'StepSpeedHook',
+    'SyncRunningStatsHook',
     'ViewGalleryHook',
 ]

@@ -5,7 +5,11 @@ import random
 import numpy as np
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop
 
+from viewplug.batch_views import BatchViews
+from viewplug.data_passes import tell_iters_per_pass
 from viewplug.registry import HOOKS
 
 
@@ -16,7 +20,8 @@ class EpochSeedHook(Hook):
     Without it mmengine repeats the same crops in every epoch (workers that are not persistent are seeded alike each
     time) and on every rank (no workers). With it a run resumed at an epoch's end equals the unbroken one, to the bit on
     CPU, as long as workers are not persistent: those keep random states that no checkpoint holds, which is said in
-    the log once.
+    the log once. An iteration-based run is one epoch, and resumed it draws the numbers of its beginning again; views
+    that ``viewplug.BatchViews`` makes, from the number of the batch, are those of the unbroken one.
     """
 
     priority = 'VERY_HIGH'
@@ -24,10 +29,19 @@ class EpochSeedHook(Hook):
     def before_train(self, runner) -> None:
         loader = runner.train_dataloader
         loader.worker_init_fn = seed_worker
+        tell_iters_per_pass(runner)
         if getattr(loader, 'persistent_workers', False):
             runner.logger.info(
                 'EpochSeedHook: train_dataloader.persistent_workers=True, so a resumed run will not repeat the '
                 'unbroken one exactly (the workers keep random states of their own); set it to False if it must.'
+            )
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        in_batch = isinstance(getattr(model, 'data_preprocessor', None), BatchViews)
+        if isinstance(runner.train_loop, IterBasedTrainLoop) and runner.iter and not in_batch:
+            runner.logger.info(
+                f'EpochSeedHook: resumed at iteration {runner.iter} of an iteration-based loop, so this run will not '
+                'repeat the unbroken one exactly (views made sample by sample draw the numbers of the first iterations '
+                "again); views='device', which draws by the number of the batch, does."
             )
 
     def before_train_epoch(self, runner) -> None:

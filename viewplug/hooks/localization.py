@@ -19,6 +19,7 @@ from viewplug.hooks.knn import kept_random_state
 from viewplug.ops.backbone_heatmaps import KINDS
 from viewplug.ops.heatmap_boxes import check_threshold
 from viewplug.registry import HOOKS
+from viewplug.running_stats import average_running_stats
 
 
 @HOOKS.register_module()
@@ -129,7 +130,7 @@ class LocalizationHook(Hook):
         if self.start >= length:
             runner.logger.warning(
                 f'LocalizationHook: the run has {length} {unit} and start={self.start}: there will be no boxes, and '
-                'every crop comes from the whole image. Lower start, or scale it with the run (tools/train.py --epochs).'
+                'every crop comes from the whole image. Lower start, or scale it with the run (--epochs).'
             )
         size = self.input_size or targets.input_size()
         reading = Reading(size, self.threshold, self.adaptive, self.encoder, self.heatmap)
@@ -193,6 +194,7 @@ class LocalizationHook(Hook):
             return
         begin = time.time()
         runner.logger.info(f'Localising {len(self._targets)} images ...')
+        average_running_stats(runner.model)
         with kept_random_state():
             rows = gather_shares(torch.cat(list(self._source.rows(runner))), len(self._targets)).cpu()
             before = self._targets.read() if self._targets.written else None

@@ -8,6 +8,7 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from viewplug.data_passes import passes_done, tell_iters_per_pass
 from viewplug.registry import HOOKS
 
 
@@ -27,6 +28,7 @@ class StepGradientHook(Hook):
             raise ValueError(
                 f'{type(self).__name__} needs one optimiser, got optim_wrapper={type(runner.optim_wrapper).__name__}'
             )
+        tell_iters_per_pass(runner)
         self.prepare(runner)
         self._handle = optimizer.register_step_pre_hook(lambda stepping, args, kwargs: self.change(runner, stepping))
 
@@ -48,7 +50,8 @@ class FreezeLastLayerHook(StepGradientHook):
     """Leave the prototypes as they are in the first epochs (DINO, arXiv:2104.14294, app. A: helps early training).
 
     Their gradients are dropped before the optimiser's step, so neither weight decay nor moments move them, and DDP sees
-    nothing of it. The epoch is the Runner's: a resumed run goes on right.
+    nothing of it. The epoch is the Runner's, in an iteration-based loop the pass over the data: a resumed run goes on
+    right.
 
     Args:
         epochs: number of epochs, 1 for DINO's ViT-S, 3 for its ViT-B; 0 freezes nothing.
@@ -75,7 +78,7 @@ class FreezeLastLayerHook(StepGradientHook):
             )
 
     def change(self, runner, optimizer: Optimizer) -> None:
-        if runner.epoch < self.epochs:
+        if passes_done(runner) < self.epochs:
             for parameter in self._frozen:
                 parameter.grad = None
 

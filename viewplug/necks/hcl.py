@@ -104,6 +104,11 @@ class SpatialPyramid(BaseModule):
         strides = list(in_strides)
         if len(strides) != len(in_channels):
             raise ValueError(f'HCLNeck: {len(in_channels)} in_channels, but {len(strides)} in_strides')
+        if strides and not any(strides):
+            raise ValueError(
+                'HCLNeck reads maps (N, C, H, W), and this backbone gives none: its outputs are vectors or tokens, as '
+                'a ViT with a class token has them; take a backbone that gives maps, or viewplug.MLPNeck'
+            )
         fusion_stride = fusion_stride or map_stride
         for name, value in (('map_stride', map_stride), ('fusion_stride', fusion_stride)):
             if value not in strides:

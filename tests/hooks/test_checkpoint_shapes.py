@@ -1,0 +1,67 @@
+"""ResumeCheckHook names tensors that a checkpoint has in another shape."""
+
+import pytest
+import torch
+from mmpretrain.models import VisionTransformer
+from toy_runs import Diary, log_of, toy_runner
+from toys import mlp_branch, toy_resnet
+
+from viewplug.hooks import CarryOverHook, ResumeCheckHook
+from viewplug.hooks.checkpoint_shapes import tensors_of_another_shape
+
+
+@pytest.fixture
+def first(tmp_path) -> str:
+    """The checkpoint of one epoch."""
+    toy_runner(tmp_path / 'first', max_epochs=1, branch=mlp_branch(queue_len=12)).train()
+    return str(tmp_path / 'first' / 'epoch_1.pth')
+
+
+def started(folder, first, hooks=(), queue_len=12, **changes):
+    """A run from ``first`` as it is when training would begin."""
+    hooks = [ResumeCheckHook(), *hooks, Diary(stop_before=int('resume' in changes))]
+    runner = toy_runner(folder, hooks, branch=mlp_branch(queue_len=queue_len), load_from=first, **changes)
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    return runner
+
+
+def warnings_of(folder) -> list[str]:
+    return [line for line in log_of(folder).split('\n') if 'WARNING' in line and 'another shape' in line]
+
+
+def test_a_queue_of_another_length_is_named_on_resume(first, tmp_path):
+    started(tmp_path, first, queue_len=20, resume=True)
+    (warning,) = warnings_of(tmp_path)
+    assert "1 of the model's " in warning
+    assert 'branches.image.head.queue (12, 16) there, (20, 16) here.' in warning
+
+
+@pytest.mark.parametrize(('change', 'name'), [(dict(depth=50), 'conv1'), (dict(base_channels=16), 'conv1')])
+def test_another_backbone_is_one_sentence_with_the_number_of_tensors(change, name, first, tmp_path):
+    state = started(tmp_path / 'second', first, backbone=toy_resnet() | change).model.state_dict()
+    (warning,) = warnings_of(tmp_path / 'second')
+    loaded = torch.load(first, weights_only=False)['state_dict']
+    other = [key for key, value in loaded.items() if key in state and value.shape != state[key].shape]
+    assert f"{len(other)} of the model's {len(state)} tensors" in warning
+    assert f'; and {len(other) - 3} more.' in warning
+    assert f'backbone.layer1.0.{name}.weight {tuple(loaded[f"backbone.layer1.0.{name}.weight"].shape)} there' in warning
+
+
+def test_carry_over_reports_in_its_place(first, tmp_path):
+    hooks = [CarryOverHook(required=())]
+    started(tmp_path / 'second', first, hooks, backbone=toy_resnet() | dict(base_channels=16))
+    assert warnings_of(tmp_path / 'second') == []
+
+
+def test_a_checkpoint_that_fits_is_not_spoken_of(first, tmp_path):
+    started(tmp_path / 'second', first)
+    assert warnings_of(tmp_path / 'second') == []
+
+
+def test_position_embeddings_that_a_vit_adapts_are_not_among_them():
+    small, large = (
+        VisionTransformer(arch='deit-tiny', img_size=size, patch_size=16, out_type='cls_token') for size in (32, 48)
+    )
+    assert small.pos_embed.shape != large.pos_embed.shape
+    assert tensors_of_another_shape(large, small.state_dict()) is None

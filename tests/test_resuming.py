@@ -1,0 +1,53 @@
+"""Which checkpoint a run goes on from."""
+
+import shutil
+
+import pytest
+import torch
+from mmengine import Config
+
+from viewplug.resuming import check_whole, latest_checkpoint, resume_from
+from viewplug.training_data import UserError
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    folder = tmp_path / 'work'
+    folder.mkdir()
+    for epoch in (1, 2):
+        torch.save(dict(epoch=epoch), folder / f'epoch_{epoch}.pth')
+    (folder / 'last_checkpoint').write_text(str(folder / 'epoch_2.pth'))
+    return folder
+
+
+def test_a_copied_or_moved_folder_has_its_own_checkpoints(work_dir, tmp_path):
+    shutil.copytree(work_dir, tmp_path / 'copy')
+    assert latest_checkpoint(work_dir) == str(work_dir / 'epoch_2.pth')
+    assert latest_checkpoint(tmp_path / 'copy') == str(tmp_path / 'copy/epoch_2.pth')
+    work_dir.rename(tmp_path / 'moved')
+    assert latest_checkpoint(tmp_path / 'moved') == str(tmp_path / 'moved/epoch_2.pth')
+    assert latest_checkpoint(work_dir) is None
+
+
+@pytest.mark.parametrize('where', ['auto', 'FOLDER', 'FILE'])
+def test_resume_takes_the_latest_a_folders_or_a_file(where, work_dir):
+    cfg = Config(dict(work_dir=str(work_dir), load_from='stage1.pth'))
+    resume_from(cfg, dict(FOLDER=str(work_dir), FILE=str(work_dir / 'epoch_1.pth')).get(where, where))
+    assert cfg.resume is True
+    assert cfg.load_from == str(work_dir / ('epoch_1.pth' if where == 'FILE' else 'epoch_2.pth'))
+
+
+def test_without_a_checkpoint_yet_it_starts_from_the_beginning(tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path / 'none'), load_from='stage1.pth'))
+    resume_from(cfg, 'auto')
+    assert cfg.load_from == 'stage1.pth' and 'resume' not in cfg
+
+
+def test_a_file_cut_short_is_told_from_old_and_new_ones(work_dir, tmp_path):
+    torch.save(dict(a=torch.zeros(3)), tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
+    for path in (tmp_path / 'old.pth', work_dir / 'epoch_1.pth'):
+        check_whole(str(path), 'load_from=')
+    cut = work_dir / 'epoch_2.pth'
+    cut.write_bytes(cut.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r'^load_from=.*epoch_2\.pth: .*cut short.*epoch_1\.pth is whole'):
+        check_whole(str(cut), 'load_from=')
