@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from viewplug.transfer.card import card_of, sha256_of_file
 from viewplug.transfer.checkpoint import RAW_PICKLES, SAFETENSORS, read_checkpoint, weights_of
 from viewplug.transfer.layouts import PYRAMID, RESNET, ROWS, VIT, rename
 from viewplug.transfer.matching import describe, find_backbones, is_momentum
+from viewplug.transfer.real_models import HEADS, Fit, fit
+from viewplug.transfer.recorded import recorded_config
+from viewplug.transfer.writers import WRITERS
 
 # Format -> its layout of a ResNet and of a ViT; None where the library has none of our kind.
 FORMATS = dict(
@@ -30,7 +31,6 @@ KEPT = dict(
     resim=(r'(?:branches\.\w+\.neck|target\.necks\.\w+)\.fpn\.', 'neck.'),
     hcl=(r'(?:branches\.\w+\.neck|target\.necks\.\w+)\.spatial\.', 'hcl_spatial.'),
 )
-HEADS = re.compile(r'(fc|head|head_dist|classifier|pre_logits|fc_norm|projection_head|decoder\w*)\.|mask_token$')
 
 
 def export(
@@ -56,7 +56,8 @@ def export(
         The card.
 
     Raises:
-        ValueError: the file has no such backbone, or the format no place for it.
+        ValueError: the file has no such backbone, or the format no place for it; with timm and torchvision, no model
+            of theirs has its names and shapes.
     """
     out = Path(out)
     _check(format, out, keep)
@@ -65,15 +66,17 @@ def export(
     prefix, layout = choose_backbone(weights, momentum, source)
     target = _layout_in(format, layout)
     backbone = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-    backbone = {rename(key, layout, target): v for key, v in backbone.items() if not HEADS.match(key)}
+    backbone = {rename(key, layout, target): v for key, v in backbone.items()}
+    fitted = fit(format, backbone, _recorded_backbone(content), target) if format in ('timm', 'torchvision') else None
+    backbone = fitted.weights if fitted else {key: v for key, v in backbone.items() if not HEADS.match(key)}
     kept = {name: _kept(weights, name, is_momentum(prefix)) for name in keep}
     state = _named(backbone, kept, format)
     card = card_of(checkpoint, content, state)
     card |= dict(format=format, prefix=prefix, momentum=is_momentum(prefix), kept=list(keep), layout=target)
-    card['load'] = _how_to_load(format, out, kept, card, target)
+    card['load'] = _how_to_load(format, out, kept, card, fitted)
     partial = out.with_name(f'{out.name}.partial')
     out.parent.mkdir(parents=True, exist_ok=True)
-    _WRITERS[format](state, card, partial)
+    WRITERS[format](state, card, partial)
     partial.replace(out)  # whoever looks for the file finds it whole
     beside = dict(card, file=out.name, file_sha256=sha256_of_file(out))
     out.with_name(f'{out.name}.json').write_text(json.dumps(beside, indent=1) + '\n')
@@ -104,6 +107,12 @@ def choose_backbone(weights: dict[str, Tensor], momentum: bool = False, source: 
     return best, found[best]
 
 
+def _recorded_backbone(content: dict) -> dict:
+    model = recorded_config(content).get('model')
+    backbone = model.get('backbone') if isinstance(model, dict) else None
+    return backbone if isinstance(backbone, dict) else {}
+
+
 def _check(format: str, out: Path, keep: Sequence[str]) -> None:
     if format not in FORMATS:
         raise ValueError(f'format must be one of {", ".join(FORMATS)}, got {format!r}')
@@ -126,7 +135,8 @@ def _layout_in(format: str, layout: str | None) -> str | None:
     target = FORMATS[format][rows is VIT]
     if rows is None or target is None:
         kind = 'a ViT' if rows is VIT else 'this network'
-        raise ValueError(f'format {format} has no name for {kind}; take mmdet, timm or safetensors')
+        other = 'mmdet, timm or safetensors' if rows is VIT else 'mmdet or safetensors, or timm for a model of timm'
+        raise ValueError(f'format {format} has no name for {kind}; take {other}')
     return target
 
 
@@ -155,50 +165,21 @@ def _named(backbone: dict, kept: dict[str, dict], format: str) -> dict[str, Tens
     return {key: value.contiguous() for key, value in backbone.items()}
 
 
-def _how_to_load(format: str, out: Path, kept: dict, card: dict, layout: str | None) -> str:
+def _how_to_load(format: str, out: Path, kept: dict, card: dict, fitted: Fit | None) -> str:
     normalisation = card['normalisation']
+    style = (card['backbone'] or {}).get('style', 'pytorch')
     mean, std = normalisation.get('mean', 'not recorded'), normalisation.get('std', 'not recorded')
     if format == 'mmdet':
         start = f"init_cfg=dict(type='Pretrained', checkpoint='{out}'"
         lines = [f'backbone: {start}{", prefix=" + repr("backbone.") if kept else ""})']
         lines += [f"neck: {start}, prefix='neck.')"] * ('resim' in kept)
-        kind = "style='pytorch'; " if ROWS.get(layout) is RESNET else ''
+        kind = f'style={style!r}; ' if ROWS.get(card['layout']) is RESNET else ''
         return f'{"; ".join(lines)}; {kind}mean={mean}, std={std}, RGB'
     if format == 'detectron2':
         return (
             f'MODEL.WEIGHTS: {out}; MODEL.PIXEL_MEAN: {mean}; MODEL.PIXEL_STD: {std}; INPUT.FORMAT: RGB (the stem sees '
-            'RGB, its channels are not swapped); MODEL.RESNETS.STRIDE_IN_1X1: False'
+            f'RGB, its channels are not swapped); MODEL.RESNETS.STRIDE_IN_1X1: {style == "caffe"}'
         )
     if format == 'safetensors':
         return f"safetensors.torch.load_file('{out}'); mean={mean}, std={std}, RGB"
-    fc = 'with model.fc = torch.nn.Identity()' if format == 'torchvision' else 'with num_classes=0'
-    return f"model.load_state_dict(torch.load('{out}')), {fc}; mean={mean}, std={std}, RGB"
-
-
-def _write_mmdet(state: dict, card: dict, path: Path) -> None:
-    torch.save(dict(meta=card, state_dict=state), path)
-
-
-def _write_plain(state: dict, card: dict, path: Path) -> None:
-    torch.save(state, path)  # load_state_dict() has no room for a card
-
-
-def _write_detectron2(state: dict, card: dict, path: Path) -> None:
-    content = dict(model={key: value.numpy() for key, value in state.items()}, __author__='viewplug', card=card)
-    path.write_bytes(pickle.dumps(dict(content, matching_heuristics=True)))  # names lack backbone.bottom_up.
-
-
-def _write_safetensors(state: dict, card: dict, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
-    save_file({key: value.clone() for key, value in state.items()}, path, {**text, 'format': 'pt'})
-
-
-_WRITERS: dict[str, Callable[[dict, dict, Path], None]] = dict(
-    mmdet=_write_mmdet,
-    timm=_write_plain,
-    torchvision=_write_plain,
-    detectron2=_write_detectron2,
-    safetensors=_write_safetensors,
-)
+    return f'{fitted.how_to_load(str(out))}; mean={mean}, std={std}, RGB'

@@ -1,0 +1,39 @@
+"""How each format of an export is stored."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def _write_mmdet(state: dict, card: dict, path: Path) -> None:
+    torch.save(dict(meta=card, state_dict=state), path)
+
+
+def _write_plain(state: dict, card: dict, path: Path) -> None:
+    torch.save(state, path)  # load_state_dict() has no room for a card
+
+
+def _write_detectron2(state: dict, card: dict, path: Path) -> None:
+    content = dict(model={key: value.numpy() for key, value in state.items()}, __author__='viewplug', card=card)
+    path.write_bytes(pickle.dumps(dict(content, matching_heuristics=True)))  # names lack backbone.bottom_up.
+
+
+def _write_safetensors(state: dict, card: dict, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
+    save_file({key: value.clone() for key, value in state.items()}, path, {**text, 'format': 'pt'})
+
+
+WRITERS: dict[str, Callable[[dict, dict, Path], None]] = dict(
+    mmdet=_write_mmdet,
+    timm=_write_plain,
+    torchvision=_write_plain,
+    detectron2=_write_detectron2,
+    safetensors=_write_safetensors,
+)
