@@ -10,6 +10,7 @@ import timm
 import torch
 import torchvision
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from torch import nn
 from toys import ToyBackbone
@@ -19,6 +20,12 @@ from viewplug.transfer.export import export
 ROOT = Path(__file__).resolve().parents[2]
 ATTO = dict(type='mmpretrain.TIMMBackbone', model_name='convnext_atto', features_only=True, pretrained=False)
 R18D = dict(type='mmpretrain.TIMMBackbone', model_name='resnet18d', features_only=True, out_indices=(1, 2, 3, 4))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def logger():
+    """Made here, for one made within a test would keep that test's captured stderr."""
+    return MMLogger.get_current_instance()
 
 
 def run(folder: Path, backbone: dict, model: nn.Module | None = None) -> nn.Module:
@@ -97,6 +104,14 @@ def test_a_deep_stem_goes_to_timm_and_is_refused_for_torchvision_with_its_keys(t
     load = export(tmp_path / 'run.pth', tmp_path / 'out.pth', 'timm')['load']
     images = torch.randn(2, 3, 64, 64)
     assert torch.equal(loaded(load).forward_features(images), model(images)[-1])
+
+
+@pytest.mark.parametrize(('format', 'ending'), [('mmdet', 'pth'), ('detectron2', 'pkl')])
+def test_a_deep_stem_of_timm_is_refused_where_it_has_no_name(format, ending, tmp_path, monkeypatch, capsys):
+    run(tmp_path, R18D)
+    assert tool(monkeypatch, tmp_path / 'run.pth', tmp_path / f'no.{ending}', '--format', format) == 2
+    assert "has no name for timm's deep stem (" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ['run.pth']
 
 
 @pytest.mark.parametrize('format', ['timm', 'torchvision'])

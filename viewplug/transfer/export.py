@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -66,6 +66,7 @@ def export(
     prefix, layout = choose_backbone(weights, momentum, source)
     target = _layout_in(format, layout)
     backbone = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    _check_stem(format, backbone)
     backbone = {rename(key, layout, target): v for key, v in backbone.items()}
     fitted = fit(format, backbone, _recorded_backbone(content), target) if format in ('timm', 'torchvision') else None
     backbone = fitted.weights if fitted else {key: v for key, v in backbone.items() if not HEADS.match(key)}
@@ -138,6 +139,15 @@ def _layout_in(format: str, layout: str | None) -> str | None:
         other = 'mmdet, timm or safetensors' if rows is VIT else 'mmdet or safetensors, or timm for a model of timm'
         raise ValueError(f'format {format} has no name for {kind}; take {other}')
     return target
+
+
+def _check_stem(format: str, backbone: Iterable[str]) -> None:
+    deep = next((key for key in backbone if re.match(r'(timm_model\.)?conv1\.\d', key)), None)
+    if deep and format in ('mmdet', 'detectron2'):
+        raise ValueError(
+            f"format {format} has no name for timm's deep stem ({deep}, ...); take timm or safetensors, or let "
+            'viewplug.InitFromSSL read the checkpoint into the same timm network'
+        )
 
 
 def _kept(weights: dict[str, Tensor], name: str, momentum: bool) -> dict[str, Tensor]:
