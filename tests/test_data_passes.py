@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from toy_runs import toy_runner
 
 from viewplug.data_passes import ITERS_PER_PASS, iters_per_pass, passes_done, tell_iters_per_pass
-from viewplug.heads import DistillHead
+from viewplug.heads import DistillHead, distill
 
 BRANCH = dict(
     neck=dict(type='viewplug.DINONeck', out_channels=24, hidden_channels=16, bottleneck_channels=8),
@@ -75,12 +75,15 @@ def test_one_hook_of_ours_is_enough_for_the_temperature(hook, tmp_path, monkeypa
     assert run(tmp_path, [hook], monkeypatch, max_iters=4)[1] == [0, 0, 1, 1]
 
 
-def test_where_nobody_counts_passes_a_warm_up_is_refused_before_the_first_step(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r'warmup_epochs=3 counts epochs, and IterBasedTrainLoop has none.*EpochSeed'):
-        run(tmp_path, [], monkeypatch)
+def test_where_nobody_counts_passes_a_warm_up_that_stands_still_is_said_once(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(distill, 'print_log', lambda text, *args: said.append(text))
+    assert run(tmp_path, [], monkeypatch, max_iters=4)[1] == [0, 0, 0, 0]
+    assert len(said) == 1 and 'warmup_epochs=3 counts epochs' in said[0] and 'viewplug.EpochSeedHook' in said[0]
     with monkeypatch.context() as patch:
         patch.setitem(BRANCH['head'], 'warmup_epochs', 0)
         assert run(tmp_path, [], monkeypatch, max_iters=1)[1] == [0]
+    assert len(said) == 1
 
 
 def runner_of(dataset, loop, sampler=None, world_size=1, **changes):

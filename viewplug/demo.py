@@ -9,6 +9,7 @@ from mmengine import Config
 from mmengine.logging import print_log
 
 from viewplug.batch_views.view import View
+from viewplug.registry import class_name
 from viewplug.schedule import set_epochs
 from viewplug.shrunk_pipeline import shrunk_pipeline
 
@@ -92,9 +93,9 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
         cfg.model.online_views = tuple(range(sum(_multi_view(cfg.train_dataloader.dataset.pipeline).num_views)))
     cfg.in_memory = _can_be_made_in_batch(cfg.train_dataloader.dataset.pipeline)
     cfg.views = 'device' if cfg.in_memory else 'sample'
-    if cfg.optim_wrapper.optimizer.type.endswith('LARS'):  # for large batches
+    if class_name(cfg.optim_wrapper.optimizer.type).endswith('LARS'):  # for large batches
         cfg.optim_wrapper.optimizer = dict(type='SGD', momentum=0.9)
-    if cfg.optim_wrapper.optimizer.type == 'AdamW':
+    if class_name(cfg.optim_wrapper.optimizer.type) == 'AdamW':
         cfg.optim_wrapper.optimizer.lr = ADAMW_LEARNING_RATE
     else:
         cfg.optim_wrapper.optimizer.update(lr=LEARNING_RATE, weight_decay=5e-4)
@@ -155,7 +156,7 @@ def _small_windows(levels: int) -> dict:
 
 def _small_loader(loader: dict) -> dict:
     multi_view = _multi_view(loader.dataset.pipeline)
-    crops = [step for views in multi_view.transforms for step in views if step.type.endswith(CROPS)]
+    crops = [step for views in multi_view.transforms for step in views if class_name(step.type).endswith(CROPS)]
     largest = max((crop.scale for crop in crops), default=VIEW_SIZE)
     for crop in crops:
         if crop.scale < largest:
@@ -164,18 +165,18 @@ def _small_loader(loader: dict) -> dict:
     if not isinstance(multi_view.num_views, int):
         multi_view.num_views = [min(number, LOCAL_VIEWS) for number in multi_view.num_views]
     for step in loader.dataset.pipeline:
-        if step.type.endswith('QueryCrops'):
+        if class_name(step.type).endswith('QueryCrops'):
             step.scale = PATCH
-        if step.type.endswith('BlockMasks'):
+        if class_name(step.type).endswith('BlockMasks'):
             step.grid = VIEW_SIZE // PATCH
     multi_view.transforms = [
-        [s for s in views if s.type.split('.')[-1] not in TOO_STRONG] for views in multi_view.transforms
+        [s for s in views if class_name(s.type) not in TOO_STRONG] for views in multi_view.transforms
     ]
     return _loader_of_scenes(SCENES, loader.dataset.pipeline)
 
 
 def _loader_of_scenes(scenes: dict, pipeline: list) -> dict:
-    steps = [step for step in pipeline if not step['type'].split('.')[-1].startswith('Load')]
+    steps = [step for step in pipeline if not class_name(step['type']).startswith('Load')]
     return dict(
         batch_size=BATCH_SIZE,
         num_workers=0,
@@ -187,11 +188,12 @@ def _loader_of_scenes(scenes: dict, pipeline: list) -> dict:
 
 
 def _multi_view(pipeline: list) -> dict:
-    return next(step for step in pipeline if step['type'].endswith('MultiView'))
+    return next(step for step in pipeline if class_name(step['type']).endswith('MultiView'))
 
 
 def _num_queries(cfg: Config) -> int:
-    return next(step.num for step in cfg.train_dataloader.dataset.pipeline if step.type.endswith('QueryCrops'))
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    return next(step.num for step in pipeline if class_name(step.type).endswith('QueryCrops'))
 
 
 def _can_be_made_in_batch(pipeline: list) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from mmengine import Config
+from mmengine.dist import barrier
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
@@ -59,8 +60,8 @@ def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> 
         raise UserError(f'no config file {os.path.abspath(path)}')
     try:
         cfg = Config.fromfile(path)
-    except SyntaxError as error:
-        raise UserError(f'{path} is not Python: {error}') from error
+    except Exception as error:
+        raise UserError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
     name_classes(cfg)
     with _sentences():
         options = of_stage(args.cfg_options, stage)
@@ -118,7 +119,7 @@ def run(cfg: Config, args: Namespace) -> None:
     except Exception as error:
         if progress is not None and progress.taken:
             raise
-        raise UserError(sentence(error, cfg)) from error
+        raise UserError(_said(error, cfg)) from error
 
 
 def _run_first_stage(cfg: Config, args: Namespace) -> str:
@@ -135,10 +136,15 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
         try:
             rehearse(cfg)
         except Exception as error:
-            raise UserError(f'stage 2 would stop at its first step: {sentence(error, cfg)}') from error
+            said = _said(error, cfg)
+            if 'cuda' not in said.lower():  # what needs a GPU cannot be tried on the CPU
+                raise UserError(f'stage 2 would stop at its first step: {said}') from error
+            print_log(f'Stage 2 could not be tried beforehand: {said}', 'current', logging.WARNING)
         print_log(f'Stage 1 of 2: {first.train_cfg.max_epochs} epochs of {first.filename}', 'current')
-        first.resume = latest is not None and bool(args.resume)
+        if latest and args.resume:
+            resume_from(first, 'auto')
         run(first, args)
+        barrier()  # rank 0 may still be writing the checkpoint that all go on from
         latest = latest_checkpoint(first.work_dir)
     print_log(f'Stage 2 of 2: {cfg.train_cfg.max_epochs} epochs of {cfg.filename}, from {latest}', 'current')
     return latest
@@ -164,10 +170,17 @@ class _Steps(Hook):
         self.taken = True
 
 
+def _said(error: Exception, cfg: Config) -> str:
+    try:
+        return sentence(error, cfg)
+    except Exception:  # the mistake matters, not what is wrong with its explanation
+        return f'{type(error).__name__}: {error}'
+
+
 @contextmanager
 def _sentences():
     """A ValueError of ours as a sentence for the user."""
     try:
         yield
-    except ValueError as error:
-        raise UserError(error) from error
+    except (ValueError, FileNotFoundError, KeyError) as error:
+        raise UserError(error.args[0] if isinstance(error, KeyError) else error) from error

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import linecache
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
+from mmengine.runner import FlexibleRunner, Runner
 
-HERE = str(Path(__file__).parent)
+HERE = str(Path(__file__).parent) + os.sep
 SENTENCES = (ValueError, KeyError, FileNotFoundError, RuntimeError)
 """What viewplug itself raises with a sentence for the user (CorruptImagesError is a RuntimeError)."""
 TRACEBACK = '(--traceback shows where)'
+OF_RUNNER = {name for kind in (Runner, FlexibleRunner) for name in inspect.signature(kind.__init__).parameters}
+OF_RUNNER -= {'self', 'cfg'}
+"""Keys of a config that are arguments of mmengine's runners."""
 # What libraries say, and what a user can do about it.
 HINTS = {
     'Expected more than 1 value per channel': 'batch norm needs two images or more in a batch, '
@@ -36,7 +42,7 @@ def sentence(error: Exception, cfg: Config) -> str:
         error: raised while ``cfg`` was built, or in its first step.
     """
     text, frames = _text(error), _frames(error)
-    if isinstance(error, SENTENCES) and frames and str(frames[-1].f_code.co_filename).startswith(HERE):
+    if isinstance(error, SENTENCES) and _raised_here(error):
         return text
     hint = next((advice for said, advice in HINTS.items() if said in text), None)
     if hint:
@@ -46,25 +52,24 @@ def sentence(error: Exception, cfg: Config) -> str:
     built = [frame.f_locals for frame in frames if frame.f_code.co_name == 'build_from_cfg']
     unexpected = UNEXPECTED.search(text)
     if unexpected:
-        cls = built[-1].get('obj_cls') if built else None
-        return f'{_unexpected(unexpected, cls, cfg)} {TRACEBACK}'
+        return f'{_unexpected(unexpected, built[-1] if built else {}, cfg)} {TRACEBACK}'
     if 'is not in the' in text and 'registry' in text:
         return text  # mmengine's and the nearest names
-    if not isinstance(error, (ValueError, KeyError, OSError)):
+    if not isinstance(error, (ValueError, OSError)):
         text = f'{type(error).__name__}: {text}'
     places = [place for place in (_place(frame.get('cfg'), cfg) for frame in built) if place] or _parts(frames)
     return f'{places[-1]}: {text} {TRACEBACK}' if places else f'{text} {TRACEBACK}'
 
 
-def near(name: str, names) -> str:
+def near(name: str, names: Iterable, cutoff: float = 0.7) -> str:
     """', did you mean X or Y?', or nothing."""
-    found = difflib.get_close_matches(name, [str(one) for one in names], n=2, cutoff=0.7)
+    found = difflib.get_close_matches(name, [str(one) for one in names], n=2, cutoff=cutoff)
     return f', did you mean {" or ".join(found)}?' if found else ''
 
 
 def places_of(value: Any, tree: Any, at: str = '') -> Iterator[str]:
     """Dotted paths in ``tree`` of everything that equals ``value``, outermost first."""
-    if at and type(tree) is type(value) and tree == value:
+    if at and type(tree) is type(value) and _same(tree, value):
         yield at
         return
     for key, child in _children(tree):
@@ -74,11 +79,22 @@ def places_of(value: Any, tree: Any, at: str = '') -> Iterator[str]:
 def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f'{error.strerror}: {error.filename}' if error.filename else error.strerror
-    first = error.args[0] if error.args else ''
-    text = (first if isinstance(first, str) else str(error)).strip() or 'an assertion failed'
+    first = error.args[0] if error.args and not isinstance(error, UnicodeError) else ''
+    text = (first if isinstance(first, str) and first else str(error)).strip()
+    text = text or ('an assertion failed' if isinstance(error, AssertionError) else type(error).__name__)
     if 'Original Traceback' in text:  # of a loader's worker
         text = text.splitlines()[-1].split(': ', 1)[-1]
     return text
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether a ``raise`` of viewplug's made it, and not a library that viewplug called, torch's C++ among them."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not trace.tb_frame.f_code.co_filename.startswith(HERE):
+        return False
+    return 'raise' in linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
 
 
 def _frames(error: Exception) -> list:
@@ -95,12 +111,13 @@ def _parts(frames: list) -> list[str]:
     return [f'viewplug.{type(one).__name__}' for one in objects if one is not None]
 
 
-def _unexpected(found: re.Match, cls: type | None, cfg: Config) -> str:
+def _unexpected(found: re.Match, built: dict, cfg: Config) -> str:
     owner, name = found.groups()
+    cls, part = built.get('obj_cls'), _place(built.get('cfg'), cfg)
     if owner == 'DataLoader':  # which no registry builds
         from torch.utils.data import DataLoader as cls
     names = _arguments(cls) if cls is not None else []
-    place = next(_keys(name, cfg), name)
+    place = f'{part}.{name}' if part and name in built['cfg'] else next(_keys(name, cfg), name)
     return f'{place}: {owner or getattr(cls, "__name__", "it")} has no argument {name}{near(name, names)}'
 
 
@@ -109,7 +126,8 @@ def _arguments(cls: type) -> list[str]:
     classes = inspect.getmro(cls) if inspect.isclass(cls) else [cls]
     names = []
     for one in classes:
-        code = getattr(one.__dict__.get('__init__'), '__code__', None) if inspect.isclass(one) else one.__code__
+        made_by = one.__dict__.get('__init__') if inspect.isclass(one) else one
+        code = getattr(made_by, '__code__', None)
         names += [] if code is None else code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
     return list(dict.fromkeys(names))
 
@@ -123,18 +141,31 @@ def _keys(name: str, tree: Any, at: str = '') -> Iterator[str]:
         yield from _keys(name, child, here)
 
 
-def _place(built: Any, tree: Any, at: str = '') -> str | None:
-    """Where the config has what was built; its builder may have added keys."""
+def _place(built: Any, cfg: Config) -> str | None:
+    """Where the config has what was built; its builder may have added keys. Variables of the file come last."""
     if not isinstance(built, dict) or 'type' not in built:
         return None
+    found = [
+        (at, part)
+        for at, part in _parts_with_type(cfg)
+        if all(key in built and _same(built[key], value) for key, value in part.items())
+    ]
+    return max(found, key=lambda one: (one[0].split('.')[0] in OF_RUNNER, len(one[1])), default=(None,))[0]
+
+
+def _parts_with_type(tree: Any, at: str = '') -> Iterator[tuple[str, dict]]:
     for key, child in _children(tree):
         here = f'{at}.{key}' if at else str(key)
-        if isinstance(child, dict) and 'type' in child and all(built.get(k) == v for k, v in child.items()):
-            return here
-        found = _place(built, child, here)
-        if found:
-            return found
-    return None
+        if isinstance(child, dict) and 'type' in child:
+            yield here, child
+        yield from _parts_with_type(child, here)
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # arrays and tensors have no one answer
+        return one is other
 
 
 def _children(tree: Any) -> list[tuple[Any, Any]]:

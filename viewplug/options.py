@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 
 from mmengine import Config
 from mmengine.logging import print_log
-from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-from viewplug.mistakes import near, places_of
+from viewplug.mistakes import OF_RUNNER, near, places_of
 
-OF_RUNNER = {name for name in inspect.signature(Runner.__init__).parameters if name not in ('self', 'cfg')}
 OF_MMENGINE = {
     'activation_checkpointing',
     'compile',
@@ -24,7 +21,7 @@ OF_MMENGINE = {
     'runner_type',
     'sync_bn',
 }
-OF_VIEWPLUG = {'in_memory', 'speed', 'stage1_config', 'stage1_epochs', 'stage2_epochs', 'views'}
+OF_VIEWPLUG = {'in_memory', 'knn_hook', 'speed', 'stage1_config', 'stage1_epochs', 'stage2_epochs', 'views'}
 READ = OF_RUNNER | OF_MMENGINE | OF_VIEWPLUG
 """Keys of a config that a run reads; all others are variables of its file."""
 
@@ -36,7 +33,7 @@ def merge_options(cfg: Config, options: dict) -> None:
         ValueError: a key that nothing reads, that is misspelt on the way to its last part, or whose list is shorter.
     """
     for key in options:
-        _check(cfg, key)
+        _check(cfg, key, options)
     if 'train_cfg.max_epochs' in options and not any(str(key).startswith('param_scheduler') for key in options):
         message = '--cfg-options train_cfg.max_epochs leaves schedules as long as they were; --epochs scales them too'
         print_log(message, 'current', logging.WARNING)
@@ -47,8 +44,8 @@ def merge_options(cfg: Config, options: dict) -> None:
     if any(key.split('.')[0] == 'custom_imports' for key in options):  # the file's own were imported as it was read
         try:
             import_modules_from_strings(**cfg.custom_imports)
-        except ImportError as error:
-            raise ValueError(f'custom_imports.imports={cfg.custom_imports.get("imports")}: {error}') from error
+        except (ImportError, TypeError) as error:
+            raise ValueError(f'custom_imports={cfg.custom_imports}: {error}') from error
 
 
 def of_stage(options: dict, stage: int | None) -> dict:
@@ -72,40 +69,47 @@ def of_stage(options: dict, stage: int | None) -> dict:
     return found
 
 
-def _check(cfg: Config, key: str) -> None:
+def _check(cfg: Config, key: str, options: dict) -> None:
     parts = str(key).split('.')
     top = parts[0]
-    if top not in READ and top not in cfg:
+    if top not in READ and top not in cfg and 'runner_type' not in {*cfg.keys(), *options}:
         raise ValueError(
             f'--cfg-options {key}: the config has no {top} and nothing would read it{near(top, READ | set(cfg.keys()))}'
         )
-    if top not in READ:
+    if top not in READ and top in cfg:
         _warn_of_variable(cfg, top, parts[1:])
-    value, at = cfg, ''
-    for part in parts[:-1]:
+    value, at = cfg.get(top), top
+    for part in parts[1:-1]:
         if isinstance(value, (list, tuple)):
             if not part.isdigit() or int(part) >= len(value):
                 raise ValueError(f'--cfg-options {key}: {at} has the entries 0 to {len(value) - 1}, got {part}')
             value = value[int(part)]
-        elif hasattr(value, 'keys'):
-            if part not in value:
-                alike = near(part, value.keys())
-                if alike:
-                    raise ValueError(f'--cfg-options {key}: {at or "the config"} has no {part}{alike}')
-                return  # a new part of the config
+        elif isinstance(value, dict) and part in value:
             value = value[part]
+        elif isinstance(value, dict):
+            _check_new_part(key, at, part, value, options)
+            return
         else:
             return
-        at = f'{at}.{part}' if at else part
+        at = f'{at}.{part}'
+
+
+def _check_new_part(key: str, at: str, part: str, siblings: dict, options: dict) -> None:
+    """A part that the config has not got yet comes with its type; one that has none and is named alike is misspelt."""
+    has_type = any(str(one).startswith(f'{at}.{part}.') and str(one).endswith('type') for one in options)
+    alike = near(part, siblings, cutoff=0.85)
+    if alike and not has_type:
+        raise ValueError(f'--cfg-options {key}: {at} has no {part}{alike}')
 
 
 def _warn_of_variable(cfg: Config, top: str, rest: list[str]) -> None:
     """Of a variable that the file used while it was read, and that nobody reads now."""
-    used = list(places_of(cfg[top], {key: value for key, value in cfg.items() if key in READ}))
+    read = {key: value for key, value in cfg.items() if key in READ}
+    used = list(places_of(cfg[top], read)) if isinstance(cfg[top], (dict, list)) else []  # numbers are equal by chance
     where = f', e.g. {".".join([used[0], *rest])}' if used else ''
     print_log(
         f'--cfg-options {".".join([top, *rest])}: {top} is a variable of the config file, which made its parts with it '
-        f'when it was read; changing it changes nothing now. Set the part itself{where}.',
+        f'when it was read; changing it changes nothing in this run. Set the part itself{where}.',
         'current',
         logging.WARNING,
     )

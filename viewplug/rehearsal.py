@@ -10,6 +10,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
+from viewplug.hooks.knn import kept_random_state
 from viewplug.registry import class_name
 
 
@@ -23,16 +24,22 @@ def rehearse(cfg: Config, batch: int = 2) -> None:
     cfg = copy.deepcopy(cfg)
     model, loader = cfg.model, cfg.train_dataloader
     loader.batch_size, loader.num_workers, loader.persistent_workers = batch, 0, False
-    loader.pop('prefetch_factor', None)
+    for key in ('prefetch_factor', 'timeout', 'multiprocessing_context'):  # of workers
+        loader.pop(key, None)
     if class_name(loader.dataset.type) == 'InMemoryDataset':
         loader.dataset.device = 'cpu'
+    if model.get('target', {}).get('shuffle_bn'):
+        model.target.shuffle_bn = False  # this is one process, whatever the run is
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     hub = MessageHub.get_instance('rehearsal')  # what the Runner says to schedules inside the model
     for key, value in dict(loop_stage='train', epoch=0, iter=0, max_epochs=2, max_iters=2).items():
         hub.update_info(key, value)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')), torch.random.fork_rng():
-        built = MODELS.build(model).train()
-        data = built.data_preprocessor(next(iter(Runner.build_dataloader(loader, seed=0))), True)
-        with torch.no_grad():
+    scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine'))
+    try:
+        with scope, kept_random_state(gpu=False), torch.no_grad():
+            built = MODELS.build(model).train()
+            data = built.data_preprocessor(next(iter(Runner.build_dataloader(loader, seed=0))), True)
             built(**data, mode='loss')
+    finally:
+        MessageHub._instance_dict.pop('rehearsal')

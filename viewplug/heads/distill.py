@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.dist import all_reduce
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -77,6 +78,7 @@ class DistillHead(BaseModule):
         self.warmup_epochs, self.center_momentum = warmup_epochs, center_momentum
         self.register_buffer('center', torch.zeros(feat_dim))
         self.epoch: int | None = None
+        self._warned = False
 
     def loss(
         self, online: Tensor, target: Tensor, geometry=None, pair: tuple[int, int] = (0, 1), **extras
@@ -160,11 +162,16 @@ class DistillHead(BaseModule):
             return hub.get_info('epoch')
         length = hub.get_info(ITERS_PER_PASS)  # IterBasedTrainLoop also says that it has one epoch, and stays in it
         if length is None:
-            raise ValueError(
-                f'{type(self).__name__}: warmup_epochs={self.warmup_epochs} counts epochs, and IterBasedTrainLoop has '
-                "none; add dict(type='viewplug.EpochSeedHook') to custom_hooks (in a run of max_epochs=1, too), so "
-                'that passes over the data are counted, or set warmup_epochs=0'
-            )
+            if not self._warned:
+                print_log(
+                    f'{type(self).__name__}: warmup_epochs={self.warmup_epochs} counts epochs, and this run has one '
+                    "or none (IterBasedTrainLoop): the temperature stays where it starts. dict(type='viewplug."
+                    "EpochSeedHook') in custom_hooks counts passes over the data.",
+                    'current',
+                    logging.WARNING,
+                )
+            self._warned = True
+            return hub.get_info('epoch')
         return hub.get_info('iter') // length
 
     def _loss_of_view(self, online: Tensor, target: Tensor, view: int, mass: int, extras: dict) -> Tensor:

@@ -74,9 +74,18 @@ def _infos(leaf: BaseDataset, places: list[int]) -> list[dict]:
         return []
     try:
         # BaseDataset's own, because those of data sets (STL10's) may read the image.
-        return [BaseDataset.get_data_info(leaf, place) for place in places]
-    except (AttributeError, IndexError):  # no list: the data set has overridden all that uses it
+        found = [BaseDataset.get_data_info(leaf, place) for place in places]
+    except (
+        AttributeError,
+        IndexError,
+        TypeError,
+    ):  # no list, or none of dicts: the data set has overridden its readers
         return []
+    return found if all(isinstance(info, dict) and all(map(_is_text, info)) for info in found) else []
+
+
+def _is_text(name) -> bool:
+    return isinstance(name, str)
 
 
 def _contents(values: list) -> list[bytes]:

@@ -143,10 +143,10 @@ def describe_curve(records: Sequence[dict], k: int, title: str = 'kNN') -> str:
 
 
 @contextmanager
-def kept_random_state():
-    """Put python's, numpy's and torch's (CPU and current GPU) random states back afterwards."""
+def kept_random_state(gpu: bool = True):
+    """Put python's, numpy's and torch's (CPU and, with ``gpu``, current GPU) random states back afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    devices = [torch.cuda.current_device()] if gpu and torch.cuda.is_available() else []
     try:
         with torch.random.fork_rng(devices=devices):
             yield

@@ -7,6 +7,9 @@ from mmengine.hooks import LoggerHook, RuntimeInfoHook
 
 from viewplug.registry import HOOKS
 
+MOST = 1000
+"""Steps whose numbers are kept at most, where no log is written."""
+
 
 @HOOKS.register_module()
 class LateRuntimeInfoHook(RuntimeInfoHook):
@@ -32,7 +35,9 @@ class LateRuntimeInfoHook(RuntimeInfoHook):
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         if outputs is not None:
             self._kept.append({key: _own(value) for key, value in outputs.items()})
-        written = any(self.every_n_inner_iters(batch_idx, interval) for interval in self._intervals)
+        written = len(self._kept) >= MOST or any(
+            self.every_n_inner_iters(batch_idx, interval) for interval in self._intervals
+        )
         if written or self.end_of_epoch(runner.train_dataloader, batch_idx):
             self._read(runner)
 

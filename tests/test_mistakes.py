@@ -1,0 +1,94 @@
+"""Exceptions as sentences: the right key, and no exception of the explanation's own."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from mmengine import Config
+from mmengine.registry import Registry
+
+from viewplug.mistakes import places_of, sentence
+
+PARTS = Registry('parts of a test')
+
+
+@PARTS.register_module()
+class Part:
+    def __init__(self, momentum=0.9, inner=None, array=None, scale=1):
+        if scale == 'bad':
+            raise RuntimeError('no such scale')
+
+
+@PARTS.register_module()
+class Other:
+    def __init__(self, scale=1):
+        pass
+
+
+def said(build, cfg: dict) -> str:
+    try:
+        build()
+    except Exception as error:
+        return sentence(error, Config(cfg))
+    raise AssertionError('nothing was raised')
+
+
+def test_the_place_is_that_of_what_was_built_and_not_of_a_namesake():
+    wrong = dict(type='Other', momentum=0.9)
+    cfg = dict(model=dict(part=dict(type='Part', momentum=0.5)), optim_wrapper=dict(optimizer=wrong))
+    assert said(lambda: PARTS.build(wrong), cfg).startswith(
+        'optim_wrapper.optimizer.momentum: Other has no argument momentum'
+    )
+
+
+def test_the_fullest_match_that_the_run_reads_is_named():
+    wrong = dict(type='Part', scale='bad')
+    cfg = dict(variable=wrong, model=dict(a=dict(type='Part'), b=wrong))
+    assert said(lambda: PARTS.build(wrong), cfg) == ('model.b: RuntimeError: no such scale (--traceback shows where)')
+
+
+@pytest.mark.parametrize('array', [np.arange(3), torch.arange(3)], ids=['numpy', 'torch'])
+def test_arrays_in_a_config_do_not_stop_the_explanation(array):
+    wrong = dict(type='Part', scale='bad', array=array)
+    with_array = Config(dict(model=dict(a=dict(type='Part', array=array))))
+    try:
+        PARTS.build(wrong)
+    except RuntimeError as error:
+        assert 'no such scale' in sentence(error, with_array)
+    assert list(places_of([1], dict(a=[1], b=array))) == ['a']
+
+
+def test_neither_do_partials():
+    wrong = dict(type=functools.partial(Part, momentum=1), no_such=1)
+    assert 'no argument no_such' in said(lambda: PARTS.build(wrong), dict(model=wrong))
+
+
+def raising(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ('error', 'expected'),
+    [
+        (KeyError('img'), 'KeyError: img'),
+        (StopIteration(), 'StopIteration: StopIteration'),
+        (AssertionError(), 'AssertionError: an assertion failed'),
+        (FileNotFoundError(2, 'No such file or directory', 'a/b.json'), 'No such file or directory: a/b.json'),
+        (UnicodeDecodeError('utf8', b'x', 0, 1, 'bad byte'), "'utf8' codec can't decode byte 0x78"),
+        (
+            RuntimeError('Caught ValueError in worker.\nOriginal Traceback ...\nValueError: not an image'),
+            'not an image',
+        ),
+    ],
+    ids=repr,
+)
+def test_texts_that_say_something(error, expected):
+    assert expected in said(lambda: raising(error), {})
+
+
+def test_a_librarys_error_within_viewplug_is_not_taken_for_a_sentence_of_ours():
+    from viewplug.losses import InfoNCELoss
+
+    text = said(lambda: InfoNCELoss()(torch.zeros(2), torch.zeros(3, 4)), {})
+    assert text.endswith('(--traceback shows where)') and 'viewplug.InfoNCELoss: ' in text
