@@ -116,6 +116,8 @@ def run(cfg: Config, args: Namespace) -> None:
         loader = runner.train_loop.dataloader  # built here, before schedulers that count its batches
         check_loader(loader, runner.world_size)
         runner.train()
+    except UserError:
+        raise
     except Exception as error:
         if progress is not None and progress.taken:
             raise
