@@ -182,17 +182,25 @@ def test_a_mistake_shows_its_traceback_when_asked(folder, tmp_path):
     assert 'Traceback' in long.stderr and 'TypeError' in long.stderr
 
 
+def heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     args = demo(CONFIG, tmp_path)
     options = [f'{key}={value}' for key, value in args.cfg_options.items()]
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(ROOT / CONFIG), '--demo', '--epochs', '1000']
     command += ['--work-dir', str(tmp_path / 'w'), '--cfg-options', *options]
     with (tmp_path / 'out').open('w') as out:
-        run = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True)
-        while not (tmp_path / 'w/epoch_1.pth').exists():
-            assert run.poll() is None
-            time.sleep(0.2)
-        run.send_signal(signal.SIGINT)
-        assert run.wait(60) == 130
+        # A shell's background job, as this test may be, ignores SIGINT, and so would its children.
+        run = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, preexec_fn=heed_interrupts)
+        try:
+            while not (tmp_path / 'w/epoch_1.pth').exists():
+                assert run.poll() is None
+                time.sleep(0.2)
+            run.send_signal(signal.SIGINT)
+            assert run.wait(60) == 130
+        finally:
+            run.kill()
     last = (tmp_path / 'out').read_text()
     assert 'Traceback' not in last and last.strip().endswith('with --resume goes on from the last checkpoint')
