@@ -67,13 +67,9 @@ def near(name: str, names: Iterable, cutoff: float = 0.7) -> str:
     return f', did you mean {" or ".join(found)}?' if found else ''
 
 
-def places_of(value: Any, tree: Any, at: str = '') -> Iterator[str]:
+def places_of(value: Any, tree: Any) -> Iterator[str]:
     """Dotted paths in ``tree`` of everything that equals ``value``, outermost first."""
-    if at and type(tree) is type(value) and _same(tree, value):
-        yield at
-        return
-    for key, child in _children(tree):
-        yield from places_of(value, child, f'{at}.{key}' if at else str(key))
+    return (at for at, node in _nodes(tree) if type(node) is type(value) and _same(node, value))
 
 
 def _text(error: Exception) -> str:
@@ -117,7 +113,11 @@ def _unexpected(found: re.Match, built: dict, cfg: Config) -> str:
     if owner == 'DataLoader':  # which no registry builds
         from torch.utils.data import DataLoader as cls
     names = _arguments(cls) if cls is not None else []
-    place = f'{part}.{name}' if part and name in built['cfg'] else next(_keys(name, cfg), name)
+    place = (
+        f'{part}.{name}'
+        if part and name in built['cfg']
+        else next((at for at, _ in _nodes(cfg) if at.split('.')[-1] == name), name)
+    )
     return f'{place}: {owner or getattr(cls, "__name__", "it")} has no argument {name}{near(name, names)}'
 
 
@@ -132,33 +132,18 @@ def _arguments(cls: type) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _keys(name: str, tree: Any, at: str = '') -> Iterator[str]:
-    """Where a key of that name is."""
-    for key, child in _children(tree):
-        here = f'{at}.{key}' if at else str(key)
-        if key == name:
-            yield here
-        yield from _keys(name, child, here)
-
-
 def _place(built: Any, cfg: Config) -> str | None:
     """Where the config has what was built; its builder may have added keys. Variables of the file come last."""
     if not isinstance(built, dict) or 'type' not in built:
         return None
     found = [
         (at, part)
-        for at, part in _parts_with_type(cfg)
-        if all(key in built and _same(built[key], value) for key, value in part.items())
+        for at, part in _nodes(cfg)
+        if isinstance(part, dict)
+        and 'type' in part
+        and all(key in built and _same(built[key], value) for key, value in part.items())
     ]
     return max(found, key=lambda one: (one[0].split('.')[0] in OF_RUNNER, len(one[1])), default=(None,))[0]
-
-
-def _parts_with_type(tree: Any, at: str = '') -> Iterator[tuple[str, dict]]:
-    for key, child in _children(tree):
-        here = f'{at}.{key}' if at else str(key)
-        if isinstance(child, dict) and 'type' in child:
-            yield here, child
-        yield from _parts_with_type(child, here)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -168,7 +153,13 @@ def _same(one: Any, other: Any) -> bool:
         return one is other
 
 
-def _children(tree: Any) -> list[tuple[Any, Any]]:
+def _nodes(tree: Any, at: str = '') -> Iterator[tuple[str, Any]]:
+    """Everything inside of ``tree``, with its dotted path."""
     if isinstance(tree, (dict, Config)):
-        return list(tree.items())
-    return list(enumerate(tree)) if isinstance(tree, (list, tuple)) else []
+        children = tree.items()
+    else:
+        children = enumerate(tree) if isinstance(tree, (list, tuple)) else ()
+    for key, child in children:
+        here = f'{at}.{key}' if at else str(key)
+        yield here, child
+        yield from _nodes(child, here)
