@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import leave
+from viewplug.command import leave, was_interrupted
 from viewplug.requirements import require
 
 
@@ -68,16 +68,16 @@ def main() -> int:
 
     try:
         train(args)
-    except UserError as error:
+    except BaseException as error:
         if args.traceback:
+            raise
+        if was_interrupted(error):
+            print('interrupted; the same command with --resume goes on from the last checkpoint', file=sys.stderr)
+            return 130
+        if not isinstance(error, UserError):
             raise
         print(f'error: {error}', file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        if args.traceback:
-            raise
-        print('interrupted; the same command with --resume goes on from the last checkpoint', file=sys.stderr)
-        return 130
     return 0
 
 

@@ -41,6 +41,13 @@ def run_tool(
         return _told(error)
 
 
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind ``error``, which a library's bare ``except`` may have raised in its place."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def leave(status: int) -> NoReturn:
     """End a tool's process, with ``status``.
 

@@ -1,5 +1,6 @@
 """Mistakes on tools/train.py's command line: one sentence that names the key, and the nearest right one."""
 
+import runpy
 import signal
 import subprocess
 import sys
@@ -204,3 +205,27 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
             run.kill()
     last = (tmp_path / 'out').read_text()
     assert 'Traceback' not in last and last.strip().endswith('with --resume goes on from the last checkpoint')
+
+
+def test_so_does_one_interrupted_where_a_library_catches_everything(monkeypatch, capsys):
+    # mmengine formats the config at each checkpoint, and calls whatever happens meanwhile a SyntaxError.
+    def interrupted(args):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise SyntaxError('Failed to format the config file')
+
+    monkeypatch.setattr('viewplug.launch.train', interrupted)
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(ROOT / CONFIG)])
+    assert runpy.run_path(str(ROOT / 'tools/train.py'))['main']() == 130
+    assert capsys.readouterr().err.endswith('with --resume goes on from the last checkpoint\n')
+
+
+def test_errors_behind_the_first_step_surface_as_they_are(monkeypatch):
+    def wrong(args):
+        raise SyntaxError('of the user')
+
+    monkeypatch.setattr('viewplug.launch.train', wrong)
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(ROOT / CONFIG)])
+    with pytest.raises(SyntaxError, match='of the user'):
+        runpy.run_path(str(ROOT / 'tools/train.py'))['main']()
