@@ -241,8 +241,8 @@ def formulas(w: int, parameters: dict[str, int]) -> dict[str, dict[str, float]]:
     return dict(
         moco={
             'heads/queue.py:update': formula.queue(w, N, D),
-            'targets.py:_shuffled': formula.shuffle_images(w, N, SIZE),
-            'targets.py:_unshuffled': keys,
+            'ops/shuffle.py:shuffle': formula.shuffle_images(w, N, SIZE),
+            'ops/shuffle.py:unshuffle': keys,
             DDP: formula.gradients(w, parameters['moco']),
         },
         simclr={

@@ -310,7 +310,7 @@ def test_shuffling_on_one_process_warns_once(monkeypatch):
         backbone=ToyBackbone(batch_norm=True), target=dict(type='MomentumTarget', shuffle_bn=True)
     ).train()
     said = []
-    monkeypatch.setattr('viewplug.targets.print_log', lambda text, *args, **kwargs: said.append(text))
+    monkeypatch.setattr('viewplug.targets.momentum.print_log', lambda text, *args, **kwargs: said.append(text))
     for _ in range(2):
         model(toy_views(), mode='loss')
     assert len(said) == 1 and 'eman=True' in said[0]

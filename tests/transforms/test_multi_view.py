@@ -167,3 +167,17 @@ def test_without_a_shared_flip_no_random_number_is_spent_on_it():
 def test_a_shared_flip_is_a_probability():
     with pytest.raises(ValueError, match='shared_flip must lie in .0, 1., got 2'):
         MultiView([[RandomResizedCrop(scale=24)]], 2, shared_flip=2)
+
+
+@pytest.mark.parametrize('recorded', [True, False], ids=['recorded', 'stock crop'])
+def test_a_view_that_gives_up_its_image_gives_up_the_sample(recorded):
+    class Picky:
+        geometry = 'kept'
+
+        def __call__(self, results):
+            return None if results['img'].mean() > 100 else results
+
+    crop = dict(type=RandomResizedCrop if recorded else StockCrop, scale=24)
+    views = MultiView([[Picky(), crop], [crop]], num_views=[1, 1])
+    assert views(dict(img=noise())) is None
+    assert len(views(dict(img=noise() // 4))['img']) == 2

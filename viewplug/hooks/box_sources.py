@@ -10,7 +10,6 @@ from functools import partial
 
 import torch
 from mmengine.dist import get_rank, get_world_size
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner.amp import autocast
 from torch import Tensor
@@ -23,6 +22,7 @@ from viewplug.hooks.box_targets import BoxTargets
 from viewplug.hooks.view_catcher import ViewCatcher, geometry_of
 from viewplug.hooks.view_heatmaps import ViewHeatmaps
 from viewplug.ops.heatmap_boxes import HeatmapBoxes, localise
+from viewplug.unwrapping import unwrapped
 
 PROGRESS_SECONDS = 30
 VIEW_CHUNK = 256
@@ -40,7 +40,7 @@ class Reading:
 
     def localise(self, runner, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[LocalisedBatch]:
         """With the encoder and the number format of the run."""
-        model, context = unwrapped(runner), nullcontext
+        model, context = unwrapped(runner.model), nullcontext
         if isinstance(runner.optim_wrapper, AmpOptimWrapper):
             context = partial(autocast, dtype=runner.optim_wrapper.cast_dtype)
         backbone = encoder_of(model, self.encoder)
@@ -118,7 +118,7 @@ class ViewBoxes:
     """
 
     def __init__(self, runner, targets: BoxTargets, reading: Reading, grid: int, device: str | None) -> None:
-        model = unwrapped(runner)
+        model = unwrapped(runner.model)
         self.targets, self.reading, self.grid, self.device = targets, reading, grid, device
         self.catcher = ViewCatcher(model, encoder_of(model, reading.encoder), reading.heatmap)
         self.maps: ViewHeatmaps | None = None
@@ -173,7 +173,3 @@ class ViewBoxes:
 
 def as_rows(found: HeatmapBoxes) -> Tensor:
     return torch.cat([found.boxes, found.dead[:, None], found.whole[:, None]], dim=1)
-
-
-def unwrapped(runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

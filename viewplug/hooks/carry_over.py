@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from viewplug.registry import HOOKS
+from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -42,7 +42,7 @@ class CarryOverHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if runner._resume:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         wanted = model.state_dict()
         source = checkpoint.get('state_dict', checkpoint)
         carried, left = OrderedDict(), {}

@@ -5,12 +5,12 @@ import random
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 
 from viewplug.batch_views import BatchViews
 from viewplug.data_passes import tell_iters_per_pass
 from viewplug.registry import HOOKS
+from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -35,7 +35,7 @@ class EpochSeedHook(Hook):
                 'EpochSeedHook: train_dataloader.persistent_workers=True, so a resumed run will not repeat the '
                 'unbroken one exactly (the workers keep random states of their own); set it to False if it must.'
             )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         in_batch = isinstance(getattr(model, 'data_preprocessor', None), BatchViews)
         if isinstance(runner.train_loop, IterBasedTrainLoop) and runner.iter and not in_batch:
             runner.logger.info(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from viewplug.registry import HOOKS
 from viewplug.transfer.checkpoint import read_checkpoint, weights_of
+from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -65,7 +65,7 @@ class FrozenBackboneHook(Hook):
             self.after_train_epoch(runner)
 
     def _state(self, runner) -> dict[str, Tensor]:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         try:
             return model.get_submodule(self.module).state_dict()
         except AttributeError as error:

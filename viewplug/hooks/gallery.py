@@ -6,7 +6,6 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from viewplug.datasets.in_memory import InMemoryDataset
@@ -15,6 +14,7 @@ from viewplug.datasets.whole_images import images_as_loaded
 from viewplug.heads import RegionHead
 from viewplug.hooks.knn import kept_random_state
 from viewplug.registry import HOOKS
+from viewplug.unwrapping import unwrapped
 from viewplug.views import ViewGeometry
 from viewplug.visualization.crop_sheet import draw_crops
 from viewplug.visualization.gallery import denormalise, draw_views
@@ -99,7 +99,7 @@ class ViewGalleryHook(Hook):
         images = [(image.flip(0) if loaded_bgr else image).float() / 255 for image in images]
         views = [view.flip(1) if self.channel_order == 'bgr' else view for view in views]
         sheets = dict(vis_crops=draw_crops(images, views, self._geometry))
-        branches = getattr(_unwrapped(runner), 'branches', None) or {}
+        branches = getattr(unwrapped(runner.model), 'branches', None) or {}
         grids = [
             grid for branch in branches.values() if isinstance(branch.head, RegionHead) for grid in branch.head.grids
         ]
@@ -132,8 +132,4 @@ def tiled(patches: Tensor) -> Tensor:
 
 
 def _preprocessor(runner):
-    return _unwrapped(runner).data_preprocessor
-
-
-def _unwrapped(runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return unwrapped(runner.model).data_preprocessor

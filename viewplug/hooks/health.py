@@ -2,7 +2,6 @@
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from viewplug.evaluation.representation import (
@@ -15,6 +14,7 @@ from viewplug.evaluation.representation import (
 )
 from viewplug.hooks.distillation_watch import DistillationWatch
 from viewplug.registry import HOOKS
+from viewplug.unwrapping import unwrapped
 
 MAX_ROWS = 1024
 """Rows of a batch that are measured; region branches and large batches have more."""
@@ -73,7 +73,7 @@ class RepresentationHealthHook(Hook):
 
     def before_train(self, runner) -> None:
         self._distillation.clear()
-        model = _unwrapped(runner)
+        model = unwrapped(runner.model)
         if not hasattr(model, 'latest') and isinstance(getattr(model, 'neck', None), nn.Module):
             self._neck_handle = model.neck.register_forward_hook(self._catch)
 
@@ -89,12 +89,12 @@ class RepresentationHealthHook(Hook):
             for name, values in self._distillation.means().items():
                 _write(runner, name, values)
                 if f'{name}.kl' not in self._warned:
-                    found = self._distillation.judge(_unwrapped(runner), name, values)
+                    found = self._distillation.judge(unwrapped(runner.model), name, values)
                     if found:
                         self._warn_once(runner, f'{name}.kl', found)
         if not self._measures_now:
             return
-        latest = getattr(_unwrapped(runner), 'latest', None) or self._latest_of_neck()
+        latest = getattr(unwrapped(runner.model), 'latest', None) or self._latest_of_neck()
         if not latest:
             self._warn_once(
                 runner, 'nothing', 'finds neither model.latest nor outputs of model.neck; it measures nothing.'
@@ -195,7 +195,3 @@ def _rows(embeddings: Tensor) -> Tensor:
     if embeddings.ndim == 4:
         embeddings = embeddings.permute(0, 2, 3, 1)
     return embeddings.flatten(0, -2).float()
-
-
-def _unwrapped(runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

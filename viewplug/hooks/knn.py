@@ -7,11 +7,11 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch.utils.data import DataLoader
 
 from viewplug.evaluation.knn import check_knn, evaluate_knn
 from viewplug.registry import HOOKS
+from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -93,7 +93,7 @@ class KNNHook(Hook):
             self._evaluate(runner, step)
 
     def _evaluate(self, runner, step: int, label: str | None = None) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         with kept_random_state():
             if self._loaders is None:
                 self._loaders = tuple(self._build_loader(runner, config) for config in self._configs)

@@ -13,13 +13,14 @@ from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.features import gather_shares
 from viewplug.hooks.box_report import draw_update, report_boxes
-from viewplug.hooks.box_sources import ForwardBoxes, Reading, ViewBoxes, unwrapped
+from viewplug.hooks.box_sources import ForwardBoxes, Reading, ViewBoxes
 from viewplug.hooks.box_targets import BoxTargets
 from viewplug.hooks.knn import kept_random_state
 from viewplug.ops.backbone_heatmaps import KINDS
 from viewplug.ops.heatmap_boxes import check_threshold
 from viewplug.registry import HOOKS
 from viewplug.running_stats import average_running_stats
+from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -221,7 +222,7 @@ class LocalizationHook(Hook):
         """Found once a data set; a checkpoint may be loaded before training begins."""
         dataset = runner.train_dataloader.dataset
         if self._dataset is not dataset:
-            self._dataset, self._targets = dataset, BoxTargets(dataset, unwrapped(runner).data_preprocessor)
+            self._dataset, self._targets = dataset, BoxTargets(dataset, unwrapped(runner.model).data_preprocessor)
         return self._targets
 
 

@@ -8,12 +8,12 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from viewplug.registry import HOOKS
+from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -53,7 +53,7 @@ class PreciseBNHook(Hook):
             return
         # A new one each time: mmengine's InfiniteSampler gives nothing more once an iteration over it was broken off.
         loader = Runner.build_dataloader(dict(runner.cfg.train_dataloader, persistent_workers=False))
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         count = update_statistics(model, itertools.islice(_endless(loader), self.num_batches))
         print_log(f'PreciseBNHook: {count} layers, {self.num_batches} batches', 'current')
 

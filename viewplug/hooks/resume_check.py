@@ -5,16 +5,15 @@ from __future__ import annotations
 import warnings
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
-from torch import nn
 
 from viewplug.hooks.carry_over import CarryOverHook
 from viewplug.hooks.checkpoint_shapes import tensors_of_another_shape
 from viewplug.hooks.schedule_differences import schedule_differences
 from viewplug.registry import HOOKS
 from viewplug.targets import MomentumTarget
+from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -59,7 +58,7 @@ class ResumeCheckHook(Hook):
             self._saved = _flat(checkpoint['param_schedulers']) if complete else None
         elif any(isinstance(hook, CarryOverHook) for hook in runner.hooks):
             return
-        tensors = tensors_of_another_shape(_unwrapped(runner.model), checkpoint.get('state_dict', checkpoint))
+        tensors = tensors_of_another_shape(unwrapped(runner.model), checkpoint.get('state_dict', checkpoint))
         if tensors:
             runner.logger.warning(f'ResumeCheckHook: {tensors}')
 
@@ -113,7 +112,7 @@ def _count_iterations(runner) -> bool:
         return False
     loop._iter = new
     runner.optim_wrapper.initialize_count_status(runner.model, new, loop.max_iters)
-    target = getattr(_unwrapped(runner.model), 'target', None)
+    target = getattr(unwrapped(runner.model), 'target', None)
     if isinstance(target, MomentumTarget) and old:
         # by way of loading, where it also sets its count on the host
         target.load_state_dict({'steps': target.steps * new // old}, strict=False)
@@ -164,7 +163,3 @@ def _values(runner, names) -> dict[str, str]:
     groups = [group for group in _param_groups(runner) if not group.get('fix_lr')]
     values = {name: [group[name] for group in groups if name in group] for name in names}
     return {name: f'{max(several):.4g}' for name, several in values.items() if several}
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from viewplug.registry import HOOKS
+from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -56,7 +56,7 @@ class RunRecordHook(Hook):
         ):
             return
         scalars = {'run/peak_memory': _peak_memory()}
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         momentum_at = getattr(getattr(model, 'target', None), 'momentum_at', None)
         if momentum_at is not None:
             scalars['run/target_momentum'] = momentum_at(runner.iter)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from viewplug.data_passes import passes_done, tell_iters_per_pass
 from viewplug.registry import HOOKS
+from viewplug.unwrapping import unwrapped
 
 
 class StepGradientHook(Hook):
@@ -68,7 +68,7 @@ class FreezeLastLayerHook(StepGradientHook):
         self._frozen: list[nn.Parameter] = []
 
     def prepare(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self._frozen = [p for name, p in named if self.parameters in name]
         if not self._frozen:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from viewplug.hooks.step_forward import StepForward
 from viewplug.registry import HOOKS
+from viewplug.unwrapping import unwrapped
 
 SWITCHES = ('channels_last', 'compile_backbone', 'fused_optimizer')
 
@@ -68,7 +68,7 @@ class StepSpeedHook(Hook):
         self._plain_flags: list[list[dict]] = []
 
     def before_train(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         kind = next(model.parameters()).device.type
         self._forwards = []
         states = {name: self._turn_on(name, kind, model, _optimizers(runner)) for name in SWITCHES}

@@ -8,7 +8,8 @@ from mmengine.hooks import Hook
 
 from viewplug.registry import HOOKS
 from viewplug.transfer.check import Origin, check_model, check_prefixes, origins_in, table
-from viewplug.transfer.init_from_ssl import InitFromSSL, resumed, unwrapped
+from viewplug.transfer.init_from_ssl import InitFromSSL, resumed
+from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 from viewplug.registry import HOOKS
 from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 from viewplug.transfer.matching import Match, match
+from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -89,10 +89,6 @@ def submodule(model: nn.Module, name: str, who: str) -> nn.Module:
     if found is None:
         raise ValueError(f'{who}: {name} of this {type(model).__name__} is None')
     return found
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 def resumed(runner) -> bool:

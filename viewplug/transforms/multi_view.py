@@ -46,7 +46,8 @@ class MultiView(StockMultiView):
         if any(records_crop(pipeline) for pipeline in self.pipelines):
             self._record()
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict) -> dict | None:
+        """None if a view's pipeline returns None, by which the data set takes another image."""
         for key in KEYS:  # of flips and crops that all views share, so that they say nothing of one
             results.pop(key, None)
         if self._records:
@@ -54,6 +55,8 @@ class MultiView(StockMultiView):
             views, boxes, flips = zip(*made, strict=True)
         else:
             views = [pipeline(copy.deepcopy(results)) for pipeline in self.transforms]
+        if any(view is None for view in views):
+            return None
         mirrored = bool(self.shared_flip) and np.random.rand() < self.shared_flip
         results['img'] = [np.flip(view['img'], axis=1).copy() if mirrored else view['img'] for view in views]
         results['img_shape'] = [view['img'].shape[:2] for view in views]

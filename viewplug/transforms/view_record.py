@@ -43,17 +43,20 @@ class ViewRecord:
         self.pipeline = pipeline
         self.moves = [_moves_of(step) for step in pipeline.transforms]
 
-    def __call__(self, results: dict) -> tuple[dict, Sequence[float], bool]:
+    def __call__(self, results: dict) -> tuple[dict | None, Sequence[float], bool]:
         """
         Args:
             results: without any of ``KEYS``.
 
         Returns:
-            The view's results; its box, four fractions of the image; whether it was mirrored after it was cut.
+            The view's results, None as soon as a step returns that; its box, four fractions of the image; whether it
+            was mirrored after it was cut.
         """
         box, flip = WHOLE, False
         for step, moves in zip(self.pipeline.transforms, self.moves, strict=True):
             results = step(results)
+            if results is None:
+                break
             if moves:
                 crop = results.pop('crop_box', None)
                 if crop is not None:

@@ -1,4 +1,4 @@
-"""Who the online embeddings are compared with: the same network, the same without gradient, or a moving average."""
+"""The target is a moving average of the online network."""
 
 from __future__ import annotations
 
@@ -9,59 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from mmengine.dist import broadcast, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.logging import MessageHub, print_log
-from mmengine.model import BaseModule, ModuleDict
+from mmengine.model import ModuleDict
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from viewplug.devices import to_device
 from viewplug.encoding import Embeddings, Group, encode, encode_views, parametrized_once
-from viewplug.ops.gather import exchange_rows
+from viewplug.ops.shuffle import shuffle, unshuffle
 from viewplug.registry import MODELS
 from viewplug.running_stats import average_running_stats
-
-
-class SharedTarget(BaseModule):
-    """Both sides are the online network, with gradient (SimCLR)."""
-
-    def attach(self, model: nn.Module) -> None:
-        """Build what the target needs of its own from the online ``model``; nothing here."""
-
-    def reset(self, model: nn.Module) -> None:
-        """Start anew from the online ``model``; nothing here."""
-
-    def update(self, model: nn.Module) -> None:
-        """Follow the online ``model``, once before each training forward; nothing here."""
-
-    def embeddings(
-        self,
-        model: nn.Module,
-        inputs: Sequence[Tensor],
-        views: Sequence[int],
-        online: Embeddings,
-        extras: Mapping[str, object] | None = None,
-    ) -> Embeddings:
-        """Embeddings of ``views``; those that ``online`` has already, of images not masked, are not computed again."""
-        masked = {view for view, asked in model.requests('online', extras or {}).items() if 'masks' in asked.extras}
-        found = {}
-        for view, request in model.requests('target', extras or {}, views).items():
-            ready = view not in masked and set(request.branches) <= set(online.get(view, ()))
-            found[view] = online[view] if ready else model.encode_views(inputs, {view: request})[view]
-        return found
-
-
-MODELS.register_module(module=SharedTarget)
-
-
-@MODELS.register_module()
-class StopGradTarget(SharedTarget):
-    """The online network without gradient (SimSiam, arXiv:2011.10566, algorithm 1)."""
-
-    def embeddings(self, *args, **kwargs) -> Embeddings:
-        with torch.no_grad():
-            found = super().embeddings(*args, **kwargs)
-            return {view: {name: z.detach() for name, z in branches.items()} for view, branches in found.items()}
+from viewplug.targets.shared import SharedTarget
 
 
 @MODELS.register_module()
@@ -205,9 +163,9 @@ class MomentumTarget(SharedTarget):
         online: Embeddings,
         extras: Mapping[str, object] | None = None,
     ) -> Embeddings:
-        shuffle = self.shuffle_bn and self.training
-        if shuffle and get_world_size() == 1:
-            shuffle = False
+        mixes = self.shuffle_bn and self.training
+        if mixes and get_world_size() == 1:
+            mixes = False
             self._warn_of_one_process()
         requests = model.requests('target', extras or {}, views)
 
@@ -217,15 +175,15 @@ class MomentumTarget(SharedTarget):
         def shuffled(groups: Sequence[Group]) -> list[list[dict[str, Tensor]]]:
             found = []
             for images, asked in groups:
-                images, order = _shuffled(images)
+                images, order = shuffle(images)
                 one = {0: replace(asked, views=1)}
                 mixed = encode_views(whole, model.reads, [images], one, False, model.grad_cache, self)[0]
-                rows = {name: _unshuffled(embedding, order).chunk(asked.views) for name, embedding in mixed.items()}
+                rows = {name: unshuffle(embedding, order).chunk(asked.views) for name, embedding in mixed.items()}
                 found.append([{name: z[view] for name, z in rows.items()} for view in range(asked.views)])
             return found
 
         with parametrized_once(self.necks):
-            if shuffle:
+            if mixes:
                 return encode_views(shuffled, model.reads, inputs, requests, self.joint_views)
             return encode_views(whole, model.reads, inputs, requests, self.joint_views, model.grad_cache, self)
 
@@ -245,16 +203,3 @@ class MomentumTarget(SharedTarget):
         yield self.backbone, model.backbone
         for name, neck in self.necks.items():
             yield neck, model.necks[name]
-
-
-def _shuffled(images: Tensor) -> tuple[Tensor, Tensor]:
-    """This process's share of the global batch in a random order, and that order, on the CPU."""
-    order = to_device(torch.randperm(get_world_size() * len(images)), images.device)
-    broadcast(order, src=0)
-    order = order.cpu()
-    return exchange_rows(images, order), order
-
-
-def _unshuffled(rows: Tensor, order: Tensor) -> Tensor:
-    """Rows computed in ``order`` back to the processes that their images came from."""
-    return exchange_rows(rows, torch.argsort(order))
