@@ -209,6 +209,23 @@ def test_another_learning_rate_or_other_schedulers_are_those_of_the_config(tmp_p
         assert sentence in warning
 
 
+def test_what_follows_validation_stays_the_checkpoints_and_says_so(tmp_path):
+    def plateau(factor: float) -> list[dict]:
+        return [dict(type='ReduceOnPlateauLR', monitor='loss', factor=factor, patience=2, end=9)]
+
+    run(tmp_path, plateau(0.1), epochs=2)
+    state = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
+    state['param_schedulers'][0].update(best=0.25, num_bad_epochs=1)
+    torch.save(state, tmp_path / 'epoch_2.pth')
+    again = run(tmp_path, plateau(0.5), epochs=3, resume=True)
+    (warning,) = warnings_of(tmp_path)
+    assert "factor 0.1 in the checkpoint, 0.5 in this run's config. The checkpoint's stay" in warning
+    (scheduler,) = again.runner.param_schedulers
+    assert (scheduler.factor, scheduler.best, scheduler.num_bad_epochs) == (0.1, 0.25, 1)
+    run(tmp_path, plateau(0.1), epochs=4, resume=True)
+    assert len(warnings_of(tmp_path)) == 1
+
+
 def test_equal_settings_are_left_alone_to_the_bit(tmp_path):
     whole = run(tmp_path / 'whole', warm_up_then_cosine(4), hooks=[EpochSeedHook()])
     run(tmp_path / 'broken', warm_up_then_cosine(4), stop_before=2, hooks=[EpochSeedHook()])

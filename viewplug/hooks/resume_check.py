@@ -25,7 +25,7 @@ class ResumeCheckHook(Hook):
     values included. Where they differ, a warning says in what, and learning rate, weight decay or whatever else is
     scheduled goes on from where an unbroken run of the new config has it: the config's schedulers start anew and take
     the steps so far again. Where nothing differs nothing is touched. A run with ReduceOnPlateau, which follows
-    validation, keeps the checkpoint's.
+    validation, keeps the checkpoint's, and a warning says so.
 
     Epoch-based runs go on at the beginning of an epoch. With another batch size, or from a checkpoint saved within an
     epoch, the iterations counted so far are not those of the epochs done, so the count would miss ``max_iters`` and
@@ -79,10 +79,18 @@ class ResumeCheckHook(Hook):
         schedulers = _flat(runner.param_schedulers)
         kinds = [type(scheduler).__name__ for scheduler in schedulers]
         differences = schedule_differences(kinds, self._fresh, self._saved)
-        if not (moved or differences) or any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
+        if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
+            if differences:
+                runner.logger.warning(
+                    f'ResumeCheckHook: the schedules are not those of the checkpoint: {"; ".join(differences)}. The '
+                    "checkpoint's stay: ReduceOnPlateau follows validations that cannot be taken again."
+                )
+            return
+        if not (moved or differences):
             return
         names = dict.fromkeys(state['param_name'] for state in [*self._fresh, *(self._saved or [])])
         loaded = _values(runner, names)
+        runner.logger.info(f'ResumeCheckHook: taking the steps of the schedules again, up to iteration {loop.iter}.')
         self._start_anew(runner, schedulers, tuple(names))
         _step_again(schedulers, loop)
         if differences:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from itertools import zip_longest
 
-NO_SETTINGS = ('optimizer', 'last_step', 'verbose', 'total_iters')
-"""A scheduler's attributes beside those with an underscore; ``total_iters`` follows from its begin and end."""
+NO_SETTINGS = ('optimizer', 'last_step', 'verbose', 'total_iters', 'best', 'num_bad_epochs', 'cooldown_counter')
+"""A scheduler's attributes beside those with an underscore; ``total_iters`` follows from its begin and end, the last
+three are what ReduceOnPlateau has seen so far."""
 
 
 def schedule_differences(kinds: list[str], config: list[dict], saved: list[dict] | None) -> list[str]:
