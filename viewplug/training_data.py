@@ -7,6 +7,8 @@ import os
 from mmengine import Config
 
 DOWNLOADABLE = ('CIFAR', 'MNIST', 'STL10', 'TinyImageNet')
+LOAD_RGB = [dict(type='LoadImageFromFile'), dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy')]
+"""mmcv's loader gives BGR, and only mmpretrain's way through PIL changes that."""
 
 
 class UserError(Exception):
@@ -27,14 +29,13 @@ def check_data(cfg: Config) -> None:
 
 
 def set_data_root(cfg: Config, root: str) -> None:
-    """Train on a folder of images in place of the config's data set."""
+    """Train on a folder of images in place of the config's data set, in the channel order that its pipeline expects."""
     if not os.path.isdir(root):
         raise UserError(f'--data-root: no folder {os.path.abspath(root)}')
     pipeline = leaf_configs(cfg.train_dataloader.dataset)[0].pipeline
     loads = any(step.type.split('.')[-1].startswith('Load') for step in pipeline)
     if not loads:  # the data set gave images itself, in RGB
-        pipeline = [dict(type='LoadImageFromFile'), *pipeline]
-        cfg.data_preprocessor.to_rgb = True
+        pipeline = [*LOAD_RGB, *pipeline]
     cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
     cfg.in_memory = False  # a folder may hold anything
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 from mmengine import Config
 from mmpretrain.datasets.transforms import RandomResizedCrop
 
-from viewplug.datasets.image_folder import ImageFolder
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.datasets.whole_images import WholeImages
 from viewplug.registry import DATASETS
+from viewplug.training_data import set_data_root
 from viewplug.transforms import ContrastiveCrop
 from viewplug.transforms.pipelines import steps_before, transforms_in
 
@@ -24,7 +26,11 @@ def images_and_crop(
 
     Raises:
         ValueError: no random resized crop in the pipeline.
+        UserError: no folder ``data_root``.
     """
+    if data_root:
+        cfg = copy.deepcopy(cfg)  # its own copy() is shallow
+        set_data_root(cfg, data_root)
     leaf = leaf_datasets(DATASETS.build(cfg.train_dataloader.dataset))[0]
     pipeline = getattr(leaf, 'pipeline', None)
     crops = transforms_in(pipeline, ContrastiveCrop) or transforms_in(pipeline, RandomResizedCrop)
@@ -39,7 +45,4 @@ def images_and_crop(
         center=getattr(stock, 'center', 'beta'),
     )
     steps = steps_before(pipeline, type(stock))
-    if data_root:
-        steps = steps if any('Load' in type(step).__name__ for step in steps) else [dict(type='LoadImageFromFile')]
-        leaf = ImageFolder(data_root, pipeline=[])
     return WholeImages(leaf, steps, crop.scale, stock.interpolation, stock.backend), crop

@@ -1,0 +1,54 @@
+"""--data-root: another folder of images under a config, in the channel order that the config's steps expect."""
+
+import numpy as np
+import pytest
+from mmengine.registry import init_default_scope
+from PIL import Image
+from train_runs import ROOT, arguments
+
+from viewplug.datasets.whole_images import images_as_loaded
+from viewplug.evaluation.crop_images import images_and_crop
+from viewplug.launch import read_config
+from viewplug.registry import DATASETS, TRANSFORMS
+
+CONFIGS = {
+    'mocov2_r50.py': 'bgr',
+    'contrastive_crop/tiny/moco_rcrop.py': 'bgr',
+    'cifar10/mocov2_r18.py': 'rgb',
+    'contrastive_crop/stl10/moco_rcrop.py': 'rgb',
+    'contrastive_crop/cifar10/simclr_ccrop.py': 'rgb',
+}
+
+
+@pytest.fixture
+def red(tmp_path):
+    (tmp_path / 'red').mkdir()
+    for name in 'ab':
+        Image.fromarray(np.full((40, 40, 3), (255, 0, 0), np.uint8)).save(tmp_path / f'red/{name}.png')
+    return str(tmp_path / 'red')
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_a_folder_is_read_in_the_channel_order_of_the_configs_own_data(config, red, tmp_path):
+    own = read_config(ROOT / f'configs/{config}', arguments(f'configs/{config}', tmp_path))
+    cfg = read_config(ROOT / f'configs/{config}', arguments(f'configs/{config}', tmp_path, data_root=red))
+    assert cfg.data_preprocessor.to_rgb == own.data_preprocessor.to_rgb == (CONFIGS[config] == 'bgr')
+    init_default_scope('mmpretrain')
+    data = DATASETS.build(cfg.train_dataloader.dataset)
+    (image,) = images_as_loaded(data, [0])
+    assert image[:, 0, 0].tolist() == ([255, 0, 0] if CONFIGS[config] == 'rgb' else [0, 0, 255])
+    steps = next(step for step in cfg.train_dataloader.dataset.pipeline if 'MultiView' in step.type).transforms[0]
+    grey = TRANSFORMS.build(next(step for step in steps if 'Grayscale' in step.type) | dict(prob=1.0))
+    assert grey(dict(img=image.permute(1, 2, 0).numpy()))['img'][0, 0].tolist() == [76] * 3  # 0.2989 * 255
+
+
+@pytest.mark.parametrize('config', ['mocov2_r50.py', 'cifar10/mocov2_r18.py'])
+def test_boxes_are_browsed_on_it_without_the_configs_own_data(config, red, tmp_path):
+    cfg = read_config(ROOT / f'configs/{config}', arguments(f'configs/{config}', tmp_path))
+    cfg.train_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
+    init_default_scope('mmpretrain')
+    images, crop = images_and_crop(cfg, red)
+    image, readable = images[1]
+    assert len(images) == 2 and readable and image.shape[1:] == crop.scale
+    assert image[:, 0, 0].tolist() == ([255, 0, 0] if CONFIGS[config] == 'rgb' else [0, 0, 255])
+    assert cfg.train_dataloader.dataset.data_root == str(tmp_path / 'nowhere')
