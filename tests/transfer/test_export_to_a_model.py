@@ -92,6 +92,30 @@ def test_a_features_only_model_stays_one_where_the_whole_has_more_layers(backbon
         assert torch.equal(mine, theirs)
 
 
+VIT = dict(ATTO, model_name='vit_tiny_patch16_224', features_only=False, img_size=32, depth=2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ('backbone', 'line'),
+    [
+        (dict(ATTO, features_only=False), "('convnext_atto', num_classes=0, global_pool='')"),
+        (VIT, "('vit_tiny_patch16_224', depth=2, img_size=32, num_classes=0, global_pool='')"),
+        (
+            dict(VIT, class_token=False, global_pool='avg'),
+            "('vit_tiny_patch16_224', class_token=False, depth=2, img_size=32, num_classes=0, global_pool='avg'); "
+            "model.reset_classifier(0, '')",
+        ),
+    ],
+)
+def test_the_printed_line_runs_what_mmpretrains_wrapper_ran(backbone, line, tmp_path):
+    model = run(tmp_path, backbone)
+    load = export(tmp_path / 'run.pth', tmp_path / 'out.pth', 'timm')['load']
+    assert f'timm.create_model{line}; model.load' in load
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded(load)(images), model(images)[-1])
+
+
 @torch.no_grad()
 def test_a_deep_stem_goes_to_timm_and_is_refused_for_torchvision_with_its_keys(tmp_path, monkeypatch, capsys):
     model = run(tmp_path, R18D)

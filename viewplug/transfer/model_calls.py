@@ -35,12 +35,19 @@ NOT_THE_NETWORK = re.compile(
 
 @dataclass(frozen=True)
 class Call:
-    """How ``library`` builds a model; ``note`` is for who builds it."""
+    """How ``library`` builds a model.
+
+    Attributes:
+        note: for who builds it.
+        unpooled: take timm's pooling away afterwards. mmpretrain's TIMMBackbone does; ``global_pool=''`` from the start
+            is the same, but for models that move their last norm behind the pooling.
+    """
 
     library: str
     name: str
     settings: dict
     note: str = ''
+    unpooled: bool = False
 
     def __str__(self) -> str:
         if self.library == 'torchvision':
@@ -76,11 +83,17 @@ def calls_by_name(recorded: dict) -> list[Call]:
         return []
     settings = {k: v for k, v in recorded.items() if v is not None and not NOT_THE_NETWORK.fullmatch(k)}
     settings |= _channels(settings.pop('in_channels', 3))
-    forms = [dict(num_classes=0), dict(num_classes=0, global_pool='')]
+    plain = Call('timm', name, settings | dict(num_classes=0))
+    unpooled = Call('timm', name, settings | dict(num_classes=0, global_pool=''))
     if recorded.get('features_only'):
         levels = dict(out_indices=tuple(recorded['out_indices'])) if recorded.get('out_indices') else {}
-        forms.append(dict(features_only=True, **levels))
-    return [Call('timm', name, settings | form) for form in forms]
+        return [plain, unpooled, Call('timm', name, settings | dict(features_only=True, **levels))]
+    if kind == 'QueryViT':
+        return [plain, unpooled]
+    pool = recorded.get('global_pool')
+    pooling = dict(global_pool=pool) if pool else {}
+    as_wrapped = Call('timm', name, settings | dict(num_classes=0, **pooling), unpooled=True)
+    return [as_wrapped] if pool else [unpooled, as_wrapped]
 
 
 def _resnets(library: str, weights: dict) -> list[Call]:

@@ -39,6 +39,8 @@ class Fit:
     def how_to_load(self, path: str) -> str:
         """A line of Python, with a comment on what its user has to know."""
         lines = [f'model = {self.call}']
+        if self.call.unpooled:
+            lines.append("model.reset_classifier(0, '')")
         if self.call.library == 'torchvision':
             lines.append('model.fc = torch.nn.Identity()')
         strict = ', strict=False' if self.absent else ''
@@ -92,7 +94,10 @@ def _build(module: ModuleType, call: Call) -> nn.Module | None:
         # Name and settings are a file's, and models refuse what they do not know each in a way of its own.
         with contextlib.suppress(Exception), torch.device(device):
             if call.library == 'timm':
-                return module.create_model(call.name, **call.settings)
+                model = module.create_model(call.name, **call.settings)
+                if call.unpooled:
+                    model.reset_classifier(0, '')
+                return model
             return getattr(module.models, call.name)()
     return None
 
@@ -119,7 +124,7 @@ def _compare(call: Call, model: nn.Module, weights: dict[str, Tensor]) -> Fit:
 def _other_computation(call: Call, recorded: dict) -> list[str]:
     """timm has ResNets with the shapes of torchvision's that are others: resnetblur50, or output_stride=16."""
     theirs = next(iter(calls_by_name(recorded)), call)
-    same = theirs.name.split('.')[0] == call.name and theirs.settings == dict(num_classes=0)
+    same = theirs.name.split('.')[0] == call.name and theirs.settings.keys() <= {'num_classes', 'global_pool'}
     return [] if theirs.library == call.library or same else [f'{theirs} computes something else']
 
 
