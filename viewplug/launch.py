@@ -18,6 +18,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from viewplug.amp import set_amp
+from viewplug.datasets import CorruptImagesError
 from viewplug.demo import STAGE1_SHARE, to_demo
 from viewplug.hooks.preflight import check_loader
 from viewplug.host_memory import keep_freed_memory
@@ -94,7 +95,10 @@ def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> 
 
 
 def run(cfg: Config, args: Namespace) -> None:
-    """Train ``cfg``. Errors before the first step become sentences, later ones surface as they are."""
+    """Train ``cfg``. Errors before the first step become sentences, later ones surface as they are.
+
+    Images that can no longer be read are one sentence at any time.
+    """
     check_data(cfg)
     warnings.filterwarnings('ignore', message="Only use 'alpha' for pillow backend")  # mmcv, once a worker and epoch
     if cfg.get('load_from') and '://' not in cfg.load_from and not os.path.exists(cfg.load_from):
@@ -118,6 +122,10 @@ def run(cfg: Config, args: Namespace) -> None:
         runner.train()
     except UserError:
         raise
+    except CorruptImagesError as error:
+        begun = progress is not None and progress.taken
+        go_on = '; the same command with --resume goes on from the last checkpoint' if begun else ''
+        raise UserError(f'{error}{go_on}') from error
     except Exception as error:
         if progress is not None and progress.taken:
             raise

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine import Config
+from mmengine.hooks import Hook
 from train_runs import ROOT, TINY, arguments, demo, has_queue, small
 
 from viewplug.launch import UserError, read_config, run, train
@@ -164,6 +165,25 @@ def test_a_mistake_is_answered_with_one_sentence_before_the_first_step(case, fol
     options = {**small(), 'train_dataloader.dataset.pipeline.1.transforms.0.0.scale': 32, **options}
     with pytest.raises(UserError, match=f'(?s){sentence}'):
         train(arguments('configs/mocov2_r50.py', tmp_path, epochs=1, options=options, **changes))
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_images_that_vanish_while_training_are_one_sentence_too(workers, folder, tmp_path):
+    class Vanish(Hook):
+        def after_train_epoch(self, runner):
+            for path in sorted(folder.rglob('*.png'))[:10]:
+                path.unlink()
+
+    options = small(
+        **{'train_dataloader.dataset.pipeline.1.transforms.0.0.scale': 32, 'train_dataloader.num_workers': workers}
+    )
+    options |= {'train_dataloader.persistent_workers': False, 'custom_hooks': [dict(type=Vanish)]}
+    args = arguments('configs/mocov2_r50.py', tmp_path, data_root=str(folder), epochs=2, options=options)
+    sentence = (
+        '^viewplug.ImageFolder: [0-9]+ of 12 images cannot be read, and max_corrupt.*--resume goes on from the last'
+    )
+    with pytest.raises(UserError, match=sentence):
+        train(args)
 
 
 def test_hcl_without_its_first_stage_says_how_to_get_it(folder, tmp_path):
