@@ -162,6 +162,12 @@ def _cut(rows, sizes: Sequence[int]) -> Sequence:
 
 def _entry(features, name: str, read: Reads, chosen: Tensor | None):
     if not isinstance(features, Mapping):
+        if read.entry != 'cls' or read.masked:
+            raise ValueError(
+                f'model.branches.{name} has reads={read.entry!r}, masked={read.masked}, which pick from a mapping as '
+                f"viewplug.QueryViT with out='mapping' gives it, but the backbone gives a {type(features).__name__}; "
+                'leave both out to read that'
+            )
         return features
     found = features.get(read.entry)
     if found is None:

@@ -15,7 +15,7 @@ class Reads:
     Attributes:
         neck: the branch whose neck it goes through.
         entry: which entry of a mapping that a backbone returns (``cls``, ``patch``, ``query``); tokens (N, L, D) are
-            N L rows for the neck. Other outputs are read as they come.
+            N L rows for the neck. Other outputs are read as they come, by ``cls`` only.
         masked: only the patches that are masked.
         online_views, target_views: of which views, on either side; None is all that this side sees.
     """
@@ -80,7 +80,7 @@ def requests_of(
         names = tuple(name for name, read in reads.items() if read.sees(side, view))
         asked, chosen = {}, None
         querying = [name for name in names if reads[name].entry == 'query']
-        if querying and 'queries' in takes:
+        if querying:
             asked['queries'] = _of_batch(extras, 'queries', querying[0], 'viewplug.QueryCrops')
         masked = masks is not None and view < masks.shape[1]
         if masked and side == 'online' and 'masks' in takes:

@@ -9,7 +9,7 @@ from mmengine.model import MMDistributedDataParallel
 from processes import in_processes
 from torch import nn
 from torch.nn import functional as F
-from toys import ToyBackbone, total, toy_siamese
+from toys import ToyBackbone, total, toy_siamese, toy_views
 
 from viewplug.losses import InfoNCELoss
 from viewplug.registry import MODELS
@@ -17,6 +17,7 @@ from viewplug.targets import MomentumTarget
 
 D, K, SIZE, PATCH = 12, 20, 8, 4
 GLOBALS, ALL = (0, 1), (0, 1, 2, 3)
+SAME = dict(online_views=GLOBALS, target_views=GLOBALS)
 
 
 class ToyViT(nn.Module):
@@ -470,3 +471,29 @@ def test_masked_branches_and_shuffled_batches_need_what_they_need():
             target_views=GLOBALS,
         )
     assert isinstance(framework(dino()).target, MomentumTarget)
+
+
+def test_queries_for_a_backbone_that_takes_none_are_refused():
+    with pytest.raises(
+        ValueError, match="query.reads='query' needs a backbone whose forward takes queries.*ToyBackbone"
+    ):
+        toy_siamese(branches=adclr(), online_views=ALL, target_views=GLOBALS)
+
+
+@pytest.mark.parametrize('changes', [dict(reads='patch'), dict(reads='patch', masked=True)])
+def test_entries_of_a_backbone_that_gives_no_mapping_are_refused(changes):
+    class Maps(ToyBackbone):
+        def forward(self, images, masks=None):
+            return super().forward(images)
+
+    model = toy_siamese(backbone=Maps(), branches=dict(cls=dict(dino()['cls'], pairs='same', **changes)), **SAME)
+    with pytest.raises(ValueError, match=f"cls has reads='patch', masked={'masked' in changes}.*but .* gives a tuple"):
+        model.loss(toy_views(4, 8), masks=batch()['masks'])
+
+
+@pytest.mark.parametrize('reads', ['cls', 'query'])
+def test_what_is_no_patch_is_not_masked(reads):
+    branches = ibot()
+    branches['patch']['reads'] = reads
+    with pytest.raises(ValueError, match=f"patch.masked=True reads masked patches, got reads='{reads}'; set"):
+        framework(branches)

@@ -42,7 +42,7 @@ def reads_of(name: str, branches: Mapping[str, dict], model: Siamese) -> Reads:
     """The part of a branch's config that says what it reads.
 
     Raises:
-        ValueError: a neck, a view or masks that ``model`` does not have.
+        ValueError: a neck, a view, masks or queries that ``model`` does not have.
     """
     cfg = branches[name]
     neck = cfg.get('neck')
@@ -63,6 +63,16 @@ def reads_of(name: str, branches: Mapping[str, dict], model: Siamese) -> Reads:
         raise ValueError(
             f'model.branches.{name}.masked=True needs a backbone whose forward takes masks (viewplug.QueryViT with '
             f'mask_token=True), got {type(model.backbone).__name__}'
+        )
+    if cfg.get('masked') and cfg.get('reads', 'cls') in ('cls', 'query'):
+        raise ValueError(
+            f'model.branches.{name}.masked=True reads masked patches, got reads={cfg.get("reads", "cls")!r}; set '
+            "reads='patch'"
+        )
+    if cfg.get('reads') == 'query' and 'queries' not in model.takes:
+        raise ValueError(
+            f"model.branches.{name}.reads='query' needs a backbone whose forward takes queries (viewplug.QueryViT), "
+            f'got {type(model.backbone).__name__}; leave reads out to read what it gives'
         )
     owner = neck if isinstance(neck, str) else name
     return Reads(owner, cfg.get('reads', 'cls'), bool(cfg.get('masked', False)), **views)
