@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from torch import Tensor
-from torch.nn import functional as F
 
 from viewplug.batch_views.data_preprocessor import ViewsDataPreprocessor
 from viewplug.batch_views.operator import check_prob, uniform
+from viewplug.batch_views.padding import padded
 from viewplug.batch_views.view import View
 from viewplug.block_masking import BlockMasking
 from viewplug.registry import MODELS
@@ -81,8 +81,9 @@ class BatchViews(ViewsDataPreprocessor):
         Args:
             data: ``inputs`` (N, 3, H, W) uint8, or N images (3, H_i, W_i) of any size; ``data_samples``,
                 ``sample_idx`` and whatever else goes through as by ViewsDataPreprocessor. Images of several sizes are
-                padded to the largest: put a Resize in the pipeline of a folder of photographs. Without ``training``
-                tensors (N, 3, H, W) are normalised only.
+                padded to the largest, in groups of like size where a batch would be mostly padding
+                (``padding.PADDED_AT_MOST``); a Resize in the pipeline of a folder of photographs saves that. Without
+                ``training`` tensors (N, 3, H, W) are normalised only.
 
         Returns:
             ``data`` with ``inputs`` as V normalised float32 views (N, 3, h_v, w_v), ``geometry``, and ``sample_idx``
@@ -92,11 +93,13 @@ class BatchViews(ViewsDataPreprocessor):
             return super().forward(dict(inputs=data['inputs'], data_samples=data.get('data_samples')), training)
         sample_idx = _sample_idx(data)
         data = self.cast_data(data)
-        images, sizes = _padded(data['inputs'])
+        images, sizes, n = data['inputs'], None, len(data['inputs'])
+        if not isinstance(images, Tensor):
+            images, sizes = padded(images)
         key = np.random.SeedSequence([torch.initial_seed(), get_rank(), self.batches]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(key[0] >> np.uint64(1)))
         self.batches += 1
-        mirrored = uniform(len(images), generator) < self.shared_flip if self.shared_flip else None
+        mirrored = uniform(n, generator) < self.shared_flip if self.shared_flip else None
         common = dict(batch=images, sizes=sizes, generator=generator, sample_idx=sample_idx, finish=self._normalised)
         made = [
             view.many(count, mirrored=mirrored, **common) for view, count in zip(self.views, self.counts, strict=True)
@@ -110,8 +113,8 @@ class BatchViews(ViewsDataPreprocessor):
             queries, query_boxes, _ = self.queries.many(self.num_queries, **common)
             result |= dict(queries=queries.transpose(0, 1), query_boxes=query_boxes.transpose(0, 1))
         if self.masking is not None:
-            drawn = self.masking.draw(len(images) * self.masked_views, functools.partial(uniform, generator=generator))
-            result['masks'] = torch.as_tensor(drawn).unflatten(0, (len(images), self.masked_views))
+            drawn = self.masking.draw(n * self.masked_views, functools.partial(uniform, generator=generator))
+            result['masks'] = torch.as_tensor(drawn).unflatten(0, (n, self.masked_views))
         return result
 
     def _normalised(self, view: Tensor) -> Tensor:
@@ -133,15 +136,3 @@ def _sample_idx(data: dict) -> Tensor | None:
     samples = data.get('data_samples') or []
     known = samples and all(sample is not None and 'sample_idx' in sample for sample in samples)
     return torch.tensor([int(sample.sample_idx) for sample in samples]) if known else None
-
-
-def _padded(images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Images of several sizes as one batch, padded at the bottom and right, with their (height, width)."""
-    if isinstance(images, Tensor):
-        return images, None
-    sizes = torch.tensor([image.shape[-2:] for image in images])
-    height, width = sizes.amax(dim=0).tolist()
-    if (sizes == sizes[0]).all():
-        return torch.stack(list(images)), None
-    pads = [(0, width - image.shape[-1], 0, height - image.shape[-2]) for image in images]
-    return torch.stack([F.pad(image, pad) for image, pad in zip(images, pads, strict=True)]), sizes

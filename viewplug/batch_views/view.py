@@ -33,6 +33,7 @@ from .operator import (
     run_gated,
     select,
 )
+from .padding import Group
 from .quarter_turn import QuarterTurn
 from .rotate import Rotate
 from .sobel import Sobel
@@ -113,7 +114,7 @@ class View:
     def many(
         self,
         count: int,
-        batch: Tensor,
+        batch: Tensor | Sequence[Group],
         sizes: Tensor | None = None,
         generator: torch.Generator | None = None,
         sample_idx: Tensor | None = None,
@@ -124,32 +125,50 @@ class View:
 
         Args:
             count: V, how many.
-            batch, sizes, generator, sample_idx: see the call.
+            batch: as in the call, or the groups that its images are padded in, with ``sizes`` of the whole batch.
+            sizes, generator, sample_idx: see the call.
             mirrored: (N,) bool on the CPU, images whose views are all mirrored (once more).
             finish: a last step on blocks (n, 3, h, w) of views, whose memory it may overwrite.
 
         Returns:
             images (V, N, 3, h, w), boxes (V, N, 4), flips (V, N).
         """
-        sizes = _check_sizes(batch, sizes)
-        n = len(sizes)
+        if isinstance(batch, Tensor):
+            sizes = _check_sizes(batch, sizes)
+            batch = [Group(np.arange(len(batch)), batch)]
+        else:
+            for members, pixels in batch:
+                _check_sizes(pixels, sizes[members])
+        n, device = len(sizes), batch[0].pixels.device
         drawn = [self._draw(sizes, generator, sample_idx) for _ in range(count)]
         boxes = torch.cat([boxes for boxes, _ in drawn])
         params = joined([params for _, params in drawn])
         own = params[self._flip_place]
         if mirrored is not None:
             own['flips'] = own['flips'] ^ np.tile(np.asarray(mirrored), count)
-        source = np.tile(np.arange(n), count)
         # A data preprocessor is called inside autocast; half precision has fewer than 256 steps.
-        with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
-            images = self._make(batch, source, boxes, own['flips'], params, finish)
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            images = self._make_groups(batch, count, boxes, own['flips'], params, finish)
         fractions = boxes.numpy() / np.tile(sizes.numpy()[:, [1, 0, 1, 0]], (count, 1))
-        boxes, flips = (to_device(values, batch.device) for values in (fractions.astype(np.float32), own['flips']))
+        boxes, flips = (to_device(values, device) for values in (fractions.astype(np.float32), own['flips']))
         return tuple(values.view(count, n, *values.shape[1:]) for values in (images, boxes, flips))
 
     def _draw(self, sizes: Tensor, generator: torch.Generator | None, sample_idx: Tensor | None):
         boxes = self.crop.boxes(sizes, generator, sample_idx)
         return boxes, [draw_gated(step, len(sizes), generator) for step in self.steps]
+
+    def _make_groups(self, groups: Sequence[Group], count: int, boxes: Tensor, flips: np.ndarray, params, finish):
+        """Views (M, 3, h, w), ``count`` times those of the images in their order in the batch."""
+        if len(groups) == 1:
+            pixels = groups[0].pixels
+            return self._make(pixels, np.tile(np.arange(len(pixels)), count), boxes, flips, params, finish)
+        images = torch.empty(len(boxes), 3, *self.crop.resample.size, device=groups[0].pixels.device)
+        for members, pixels in groups:
+            rows = np.arange(len(boxes)).reshape(count, -1)[:, members].ravel()
+            source = np.tile(np.arange(len(members)), count)
+            made = self._make(pixels, source, boxes[rows], flips[rows], select(params, rows), finish)
+            put_rows(images, rows, made)
+        return images
 
     def _make(
         self,
