@@ -4,6 +4,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from labelled_folders import folder_loader, make_folder
 from mmengine.hooks import Hook
 from processes import in_processes
 from torch.utils.data import DataLoader
@@ -122,6 +123,16 @@ def test_errors_and_warnings_name_the_key(tmp_path):
         make_runner(tmp_path / 'c', [knn_hook(train_dataloader=loader(ToyImages()))]).train()
     make_runner(tmp_path / 'd', [knn_hook(k=50)]).train()
     assert log_text(tmp_path / 'd').count('k=50, but train_dataloader has 10 images') == 1
+
+
+def test_class_folders_that_differ_stop_a_run_before_its_first_step(tmp_path):
+    bank = folder_loader(make_folder(tmp_path / 'train'))
+    val = folder_loader(make_folder(tmp_path / 'val', ('dog', 'fox', 'owl')))
+    losses = Losses()
+    hook = knn_hook(train_dataloader=bank, val_dataloader=val, at_start=False)
+    with pytest.raises(ValueError, match='KNNHook: train_dataloader and val_dataloader do not fit: .*missing cat'):
+        make_runner(tmp_path / 'a', [hook, losses]).train()
+    assert not losses.seen
 
 
 def test_the_line_of_a_curve_reads_as_promised():

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from labelled_folders import folder_loader, make_folder
 from mmengine import Config
 from mmengine.registry import MODELS, DefaultScope
 from processes import in_processes
@@ -214,6 +216,15 @@ def test_mistakes_are_one_sentence_and_exit_code_2(tool, work_dir, tmp_path, mon
         assert call(tool, monkeypatch, *arguments) == 2
         error = capsys.readouterr().err
         assert sentence in error and error.count('\n') == 1
+
+
+def test_labels_of_other_class_folders_are_refused(tool, work_dir, tmp_path, monkeypatch, capsys):
+    cfg = pretraining_config()
+    cfg.custom_hooks[0].train_dataloader = folder_loader(make_folder(tmp_path / 'train'))
+    cfg.custom_hooks[0].val_dataloader = folder_loader(make_folder(tmp_path / 'val', ('dog', 'fox', 'owl')))
+    cfg.dump(work_dir / 'moco.py')
+    assert call(tool, monkeypatch, work_dir, '--epochs', '1', *SHORT) == 2
+    assert re.search('error: the validation data .* missing cat', capsys.readouterr().err)
 
 
 def _rank(folder):

@@ -14,6 +14,7 @@ from mmengine.dist import all_gather
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from viewplug.evaluation.classes import check_classes
 from viewplug.evaluation.features import extract_features, gather_shares, share
 from viewplug.running_stats import average_running_stats
 
@@ -104,9 +105,10 @@ def evaluate_knn(
     statistics of batch norm are averaged over the ranks first and stay so: all extract with one network.
 
     Raises:
-        ValueError: When a loader gives no labels, or gives several views of an image.
+        ValueError: When a loader gives no labels, or gives several views of an image, or the two have other classes.
     """
     ks = check_knn(k, temperature)
+    check_classes(train_loader.dataset, val_loader.dataset)
     average_running_stats(model, *([] if backbone is None else [backbone]))
     bank, bank_labels = extract_features(model, share(train_loader), backbone=backbone)
     queries, labels = extract_features(model, share(val_loader), backbone=backbone)

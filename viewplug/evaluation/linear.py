@@ -18,6 +18,7 @@ from torch import nn
 
 from viewplug.backbones.layout import backbone_layout
 from viewplug.datasets.leaves import leaf_datasets
+from viewplug.evaluation.classes import check_classes, classes_of
 from viewplug.evaluation.linear_data import labelled_datasets, single_view_size, training_pipeline
 from viewplug.hooks.frozen_backbone import backbone_weights
 from viewplug.registry import DATASETS, MODELS
@@ -70,8 +71,8 @@ def linear_config(
         world_size: number of processes that share a batch.
 
     Raises:
-        ValueError: no labelled data, no classes, nothing to load, a batch that cannot be shared, or a protocol whose
-            ``backbone`` does not fit the run's.
+        ValueError: no labelled data, no classes, other classes in validation than in training, nothing to load, a batch
+            that cannot be shared, or a protocol whose ``backbone`` does not fit the run's.
     """
     backbone_weights(checkpoint, prefix)  # a sentence now, not an assertion while the model is built
     train_set, val_set = labelled_datasets(pretraining)
@@ -80,7 +81,7 @@ def linear_config(
     changes = protocol.get('backbone', {})
     backbone = _probed(pretraining.model.backbone, changes)
     with DefaultScope.overwrite_default_scope(scope):  # for names without a prefix
-        classes = _number_of_classes(train_set)
+        classes = _number_of_classes(train_set, val_set)
         channels, is_map = _last_output(backbone, changes, size)
     if augment:
         train_set = training_pipeline(train_set, size)
@@ -189,12 +190,12 @@ def _loader(dataset: dict, protocol: Config, world_size: int, shuffle: bool) -> 
     )
 
 
-def _number_of_classes(dataset: dict) -> int:
-    """Named by the data set, or else counted."""
-    leaf = leaf_datasets(DATASETS.build(dict(dataset, lazy_init=True)))[0]
-    if not leaf.metainfo.get('classes'):
-        leaf.full_init()
-    classes = leaf.metainfo.get('classes')
+def _number_of_classes(train_set: dict, val_set: dict) -> int:
+    """Named by the data set, or else counted; the validation set must name the same."""
+    train, val = (DATASETS.build(dict(dataset, lazy_init=True)) for dataset in (train_set, val_set))
+    check_classes(train, val)
+    leaf = leaf_datasets(train)[0]
+    classes = classes_of(leaf)
     number = len(classes) if classes else 1 + max(int(leaf.get_data_info(i)['gt_label']) for i in range(len(leaf)))
     if number < 2:
         raise ValueError(f'a classifier needs at least two classes, but the labelled data ({leaf}) have {number}')

@@ -9,6 +9,7 @@ import torch
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
+from viewplug.evaluation.classes import check_classes
 from viewplug.evaluation.knn import check_knn, evaluate_knn
 from viewplug.registry import HOOKS
 from viewplug.unwrapping import unwrapped
@@ -38,7 +39,8 @@ class KNNHook(Hook):
         by_epoch: Whether ``interval`` and the curve count epochs.
 
     Raises:
-        ValueError: On a k, temperature or interval out of range, data without labels, or a target without a backbone.
+        ValueError: On a k, temperature or interval out of range, data without labels, a target without a backbone, or,
+            before training, two data sets with other classes.
     """
 
     def __init__(
@@ -74,6 +76,8 @@ class KNNHook(Hook):
         # A resume has restored the message hub; at iteration 0 it may hold the curve of another run of this process.
         saved = runner.message_hub.get_info(f'{self.name}_curve', []) if runner.iter else []
         self._records = [record for record in saved if set(self.ks) <= set(record['top1'])]
+        with kept_random_state():
+            self._build_loaders(runner)
         if self.at_start and runner.iter == 0:
             loaded = getattr(runner, '_has_loaded', False)
             self._evaluate(runner, 0, 'loaded weights' if loaded else 'untrained')
@@ -95,9 +99,7 @@ class KNNHook(Hook):
     def _evaluate(self, runner, step: int, label: str | None = None) -> None:
         model = unwrapped(runner.model)
         with kept_random_state():
-            if self._loaders is None:
-                self._loaders = tuple(self._build_loader(runner, config) for config in self._configs)
-                self._warn_of_small_bank(runner)
+            self._build_loaders(runner)
             top1 = evaluate_knn(model, *self._loaders, self.ks, self.temperature, self._backbone(model))
         unit = 'epoch' if self.by_epoch else 'iter'
         self._records.append(dict(step=step, label=label or f'{unit} {step}', top1=top1))
@@ -118,6 +120,17 @@ class KNNHook(Hook):
             kind = type(getattr(model, 'target', None)).__name__
             raise ValueError(f'KNNHook: target=True needs a model whose target has a backbone of its own, got {kind}.')
         return backbone
+
+    def _build_loaders(self, runner) -> None:
+        if self._loaders is not None:
+            return
+        loaders = tuple(self._build_loader(runner, config) for config in self._configs)
+        try:
+            check_classes(*(loader.dataset for loader in loaders))
+        except ValueError as error:
+            raise ValueError(f'KNNHook: train_dataloader and val_dataloader do not fit: {error}') from error
+        self._loaders = loaders
+        self._warn_of_small_bank(runner)
 
     @staticmethod
     def _build_loader(runner, config: dict | DataLoader) -> DataLoader:
