@@ -36,11 +36,9 @@ train_dataloader = dict(
     ),
 )
 
-# Neither LARS's adaptation nor weight decay for biases and batch norm; mlp.1 is that of projector and predictor.
-neither = dict(decay_mult=0, lars_exclude=True)
 optim_wrapper = dict(
+    constructor='viewplug.LARSConstructor',  # neither adaptation nor weight decay for biases and norms
     optimizer=dict(_delete_=True, type='LARS', lr=3.2, momentum=0.9, weight_decay=1.5e-6),
-    paramwise_cfg=dict(custom_keys={'bias': neither, 'bn': neither, 'downsample.1': neither, 'mlp.1': neither}),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-4, by_epoch=True, begin=0, end=10, convert_to_iter_based=True),
