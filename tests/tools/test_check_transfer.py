@@ -13,9 +13,10 @@ import torch
 from checkpoints import NORMALISATION, faster_rcnn, plain, pretrained, small_resnet
 from mmengine import Config
 from mmengine.config import ConfigDict
-from toys import toy_resnet
+from toys import mlp_branch, toy_resnet
 
 from viewplug.launch import UserError, read_config, train
+from viewplug.registry import HOOKS, MODELS
 from viewplug.transfer.start_from import start_from
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,6 +146,27 @@ def test_init_sets_load_from_in_a_pre_training_config(ckpt, tmp_path):
     assert [hook.type for hook in cfg.custom_hooks].count('viewplug.CarryOverHook') == 1
     with pytest.raises(UserError, match='--stages starts the second stage from the first, and --init from a file'):
         train(arguments(path, tmp_path, ckpt[0], stages=True))
+
+
+@pytest.mark.parametrize('config', ['mocov2_r50.py', 'mocov2_hcl_r50.py'])
+def test_init_writes_a_file_of_others_into_backbone_and_target_of_a_pre_training_run(config, tmp_path):
+    weights = MODELS.build(toy_resnet()).state_dict()
+    weights = {name: torch.randn_like(value) if value.is_floating_point() else value for name, value in weights.items()}
+    torch.save(weights, tmp_path / 'others.pth')
+    path = ROOT / f'configs/{config}'
+    cfg = read_config(path, arguments(path, tmp_path, tmp_path / 'others.pth'))
+    kinds = [hook.type for hook in cfg.custom_hooks]
+    assert cfg.load_from is None and 'viewplug.CarryOverHook' not in kinds
+    assert kinds[-2:] == ['viewplug.InitFromSSL', 'viewplug.TransferCheckHook']
+    cfg.model.backbone = toy_resnet()
+    cfg.model.branches = dict(image=mlp_branch(queue_len=8))
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    hook = HOOKS.build(cfg.custom_hooks[-2])
+    hook.write(model)
+    for name, value in weights.items():
+        assert torch.equal(model.backbone.state_dict()[name], value), name
+        assert torch.equal(model.target.backbone.state_dict()[name], value), name
 
 
 def test_init_says_what_it_cannot_do(ckpt, tmp_path):

@@ -22,7 +22,8 @@ class InitFromSSL(Hook):
     are translated (timm's ViT to mmpretrain's and mmseg's, detectron2's ResNet), a position embedding is resized.
     Values are written after mmengine has initialised the model, so no initialiser can lose them, into the model that
     DDP, an EMA hook and AMP already hold. What was written is in the log;
-    :class:`viewplug.transfer.TransferCheckHook` refuses what was not.
+    :class:`viewplug.transfer.TransferCheckHook` refuses what was not. In a pre-training config the target starts equal
+    to the online network again.
 
     Args:
         checkpoint: a file, ``torchvision://resnet50``, or an http(s) address.
@@ -76,6 +77,9 @@ class InitFromSSL(Hook):
             state = module.state_dict()
             for key, value in found[-1].weights.items():
                 state[key].copy_(value)
+        reset = getattr(getattr(model, 'target', None), 'reset', None)  # of viewplug.Siamese
+        if reset:
+            reset(model)
         return found
 
 

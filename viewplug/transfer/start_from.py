@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mmengine import Config
 
-from viewplug.transfer.checkpoint import read_checkpoint
+from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 from viewplug.transfer.matching import is_momentum
 
 SHARED_HEAD = 'roi_head.shared_head'
@@ -15,7 +15,8 @@ SHARED_HEAD = 'roi_head.shared_head'
 def start_from(cfg: Config, checkpoint: str) -> str:
     """Make ``cfg`` start from ``checkpoint`` and say how.
 
-    A pre-training config of viewplug gets ``load_from`` and ``viewplug.CarryOverHook``. Any other with a
+    A pre-training config of viewplug gets ``load_from`` and ``viewplug.CarryOverHook`` where the file is a whole model
+    with a ``backbone.``, as viewplug, mmpretrain and mmdet write it. Any other file or config with a
     ``model.backbone`` gets ``viewplug.InitFromSSL`` (its own one, where it has one, the checkpoint) and
     ``viewplug.TransferCheckHook``: for the backbone, a shared head, and whatever has an ``init_cfg`` of type
     Pretrained, which is taken away.
@@ -23,14 +24,17 @@ def start_from(cfg: Config, checkpoint: str) -> str:
     Raises:
         ValueError: the file cannot be read safely, or the config has no backbone.
     """
-    read_checkpoint(checkpoint)  # before mmengine's own loader can
+    weights = weights_of(read_checkpoint(checkpoint))  # safely, before mmengine's own loader can
     model = cfg.get('model') or {}
     hooks = list(cfg.get('custom_hooks') or [])
-    if is_pretraining(model):
+    if is_pretraining(model) and any(name.startswith('backbone.') for name in weights):
         cfg.load_from = checkpoint
         if not _hook(hooks, 'CarryOverHook'):
             cfg.custom_hooks = [*hooks, dict(type='viewplug.CarryOverHook')]
         return f'load_from={checkpoint}'
+    if is_pretraining(model):
+        cfg.load_from = None
+        hooks = [hook for hook in hooks if hook is not _hook(hooks, 'CarryOverHook')]
     if not isinstance(model.get('backbone'), dict):
         raise ValueError(
             f'--init fills model.backbone, and this config has none (model.type={model.get("type")!r}); '
@@ -53,7 +57,7 @@ def start_from(cfg: Config, checkpoint: str) -> str:
         writer = dict(type='viewplug.InitFromSSL', checkpoint=checkpoint, modules=modules, momentum=momentum)
         hooks.append(writer)
     if not _hook(hooks, 'TransferCheckHook'):
-        required = ['backbone']
+        required = [] if is_pretraining(model) else ['backbone']  # iBOT's mask token is in no other file
         if SHARED_HEAD in modules:
             required.append(f'{SHARED_HEAD}.layer{model.roi_head.shared_head.get("stage", 3) + 1}')
         hooks.append(dict(type='viewplug.TransferCheckHook', required=required))
