@@ -36,8 +36,11 @@ def main() -> int:
     args = parse_args()
     try:
         require('mmengine')
+        from mmengine.logging import MMLogger
+
         from viewplug.transfer.export import export
 
+        MMLogger.get_instance('export', log_level='ERROR')  # mmpretrain lists the levels of a timm model
         card = export(args.checkpoint, args.out, args.format, args.momentum, args.source, args.keep)
     except (ImportError, ValueError, OSError) as error:
         if args.traceback:

@@ -8,17 +8,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-import torchvision
-from mmengine.config import Config
+from export_runs import ATTO, VIT, loaded, run
 from mmengine.logging import MMLogger
-from mmengine.registry import MODELS
-from torch import nn
 from toys import ToyBackbone
 
 from viewplug.transfer.export import export
 
 ROOT = Path(__file__).resolve().parents[2]
-ATTO = dict(type='mmpretrain.TIMMBackbone', model_name='convnext_atto', features_only=True, pretrained=False)
 R18D = dict(type='mmpretrain.TIMMBackbone', model_name='resnet18d', features_only=True, out_indices=(1, 2, 3, 4))
 
 
@@ -26,27 +22,6 @@ R18D = dict(type='mmpretrain.TIMMBackbone', model_name='resnet18d', features_onl
 def logger():
     """Made here, for one made within a test would keep that test's captured stderr."""
     return MMLogger.get_current_instance()
-
-
-def run(folder: Path, backbone: dict, model: nn.Module | None = None) -> nn.Module:
-    """Write a run with ``backbone`` to ``folder``/run.pth; return its backbone, no value of which is a default."""
-    torch.manual_seed(3)
-    model = model or MODELS.build(backbone)
-    for value in [*model.parameters(), *model.buffers()]:
-        if value.is_floating_point():
-            value.data = 0.05 * torch.rand_like(value) + 0.01
-    state = {f'backbone.{key}': value for key, value in model.state_dict().items()}
-    config = Config(dict(model=dict(type='viewplug.Siamese', backbone=backbone))).pretty_text
-    torch.save(dict(state_dict=state, meta=dict(cfg=config)), folder / 'run.pth')
-    model.eval()  # not chained: mmpretrain's backbones return None here
-    return model
-
-
-def loaded(load: str) -> nn.Module:
-    """The model of a printed line, which is run as it stands."""
-    names = dict(timm=timm, torch=torch, torchvision=torchvision)
-    exec(load, names)
-    return names['model'].eval()
 
 
 def tool(monkeypatch, *args) -> int:
@@ -90,9 +65,6 @@ def test_a_features_only_model_stays_one_where_the_whole_has_more_layers(backbon
     images = torch.randn(2, 3, 32, 32)
     for mine, theirs in zip(model(images), loaded(load)(images), strict=True):
         assert torch.equal(mine, theirs)
-
-
-VIT = dict(ATTO, model_name='vit_tiny_patch16_224', features_only=False, img_size=32, depth=2)
 
 
 @torch.no_grad()

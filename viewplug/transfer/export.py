@@ -16,6 +16,7 @@ from viewplug.transfer.layouts import PYRAMID, RESNET, ROWS, VIT, rename
 from viewplug.transfer.matching import describe, find_backbones, is_momentum
 from viewplug.transfer.real_models import HEADS, Fit, fit
 from viewplug.transfer.recorded import recorded_config
+from viewplug.transfer.same_features import RunFeatures
 from viewplug.transfer.writers import WRITERS
 
 # Format -> its layout of a ResNet and of a ViT; None where the library has none of our kind.
@@ -67,8 +68,10 @@ def export(
     target = _layout_in(format, layout)
     backbone = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     _check_stem(format, backbone)
+    recorded, scope = _recorded_backbone(content)
+    run = RunFeatures(recorded, backbone, scope)
     backbone = {rename(key, layout, target): v for key, v in backbone.items()}
-    fitted = fit(format, backbone, _recorded_backbone(content), target) if format in ('timm', 'torchvision') else None
+    fitted = fit(format, backbone, recorded, target, run) if format in ('timm', 'torchvision') else None
     backbone = fitted.weights if fitted else {key: v for key, v in backbone.items() if not HEADS.match(key)}
     kept = {name: _kept(weights, name, is_momentum(prefix)) for name in keep}
     state = _named(backbone, kept, format)
@@ -108,10 +111,12 @@ def choose_backbone(weights: dict[str, Tensor], momentum: bool = False, source: 
     return best, found[best]
 
 
-def _recorded_backbone(content: dict) -> dict:
-    model = recorded_config(content).get('model')
+def _recorded_backbone(content: dict) -> tuple[dict, str | None]:
+    """The backbone in the config of the run, and the scope of its ``type``."""
+    config = recorded_config(content)
+    model = config.get('model')
     backbone = model.get('backbone') if isinstance(model, dict) else None
-    return backbone if isinstance(backbone, dict) else {}
+    return backbone if isinstance(backbone, dict) else {}, config.get('default_scope')
 
 
 def _check(format: str, out: Path, keep: Sequence[str]) -> None:

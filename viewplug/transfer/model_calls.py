@@ -26,6 +26,7 @@ VITS = {
     (1280, 32): ('huge', 16),
 }
 UNUSUAL_HEADS = {'s': 8, 'small': 8, 'mocov3-s': 12, 'mocov3-small': 12}  # of mmpretrain's ``arch``
+ACTIVATIONS = dict(ReLU='relu', SiLU='silu', LeakyReLU='leaky_relu')  # other than a ViT's GELU
 # In the config of a backbone, what trains it or reads it out, and what would fetch weights.
 NOT_THE_NETWORK = re.compile(
     r'type|model_name|init_cfg|pretrained\w*|checkpoint_path|cache_dir|features_only|out_indices|num_classes'
@@ -117,7 +118,7 @@ def _vits(weights: dict, recorded: dict) -> list[Call]:
     settings = _channels(channels) | _layers(weights, width) | _positions(weights, patch, recorded.get('img_size'))
     if size is None or heads not in (None, usual):
         settings['num_heads'] = heads or max(1, width // 64)
-    settings['num_classes'] = 0
+    settings |= _activation(recorded) | dict(num_classes=0)
     if size is None:
         dims = dict(patch_size=patch, embed_dim=width, depth=depth)
         return [Call('timm', 'vit_base_patch16_224', dims | settings, note)]
@@ -137,6 +138,13 @@ def _recorded_heads(recorded: dict, usual: int | None) -> int | None:
     if isinstance(arch, str):
         return UNUSUAL_HEADS.get(arch, usual)
     return arch.get('num_heads') if isinstance(arch, dict) else recorded.get('num_heads')
+
+
+def _activation(recorded: dict) -> dict:
+    """mmpretrain's setting of all blocks, which leaves no trace in the weights either."""
+    blocks = recorded.get('layer_cfgs')
+    kind = (blocks.get('act_cfg') or {}).get('type') if isinstance(blocks, dict) else None
+    return dict(act_layer=ACTIVATIONS[kind]) if kind in ACTIVATIONS else {}
 
 
 def _layers(weights: dict, width: int) -> dict:

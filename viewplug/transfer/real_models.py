@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from viewplug.transfer.model_calls import Call, calls_by_name, likely_calls
+from viewplug.transfer.same_features import RunFeatures
 
 HEADS = re.compile(
     r'((stem\.)?fc|head|head_dist|classifier|pre_logits|fc_norm|projection_head|decoder\w*)\.|mask_token$'
@@ -27,7 +28,8 @@ class Fit:
         weights: of the backbone.
         checked: the library and its version; None where it is not installed, and nothing is verified.
         absent: names of the model's head that ``weights`` lacks.
-        misfits: what else is not on both sides, or in two shapes.
+        misfits: what else is not on both sides, in two shapes, or computed in another way.
+        compared: what comparing the features gave.
     """
 
     call: Call
@@ -35,6 +37,7 @@ class Fit:
     checked: str | None = None
     absent: list[str] = field(default_factory=list)
     misfits: list[str] = field(default_factory=list)
+    compared: str = ''
 
     def how_to_load(self, path: str) -> str:
         """A line of Python, with a comment on what its user has to know."""
@@ -49,16 +52,17 @@ class Fit:
         notes += [self.call.note] if self.call.note else []
         unchecked = f'NOT verified, {self.call.library} is not installed here'
         notes.append(f'names and shapes verified with {self.checked}' if self.checked else unchecked)
+        notes += [self.compared] if self.compared else []
         return f'{"; ".join(lines)}  # {"; ".join(notes)}'
 
 
-def fit(library: str, weights: dict[str, Tensor], recorded: dict, layout: str | None) -> Fit:
-    """The first model of ``library`` that has the names and shapes of ``weights``.
+def fit(library: str, weights: dict[str, Tensor], recorded: dict, layout: str | None, run: RunFeatures) -> Fit:
+    """The first model of ``library`` that has the names and shapes of ``weights``, and gives the features of ``run``.
 
     Args: see :func:`viewplug.transfer.model_calls.likely_calls`.
 
     Raises:
-        ValueError: no model has them, with a sentence on which do not fit.
+        ValueError: no model has them, with a sentence on what does not fit.
     """
     weights = {key.removeprefix('timm_model.'): value for key, value in weights.items()}
     if recorded.get('style') == 'caffe' and 'layer1.0.conv3.weight' in weights:
@@ -71,7 +75,7 @@ def fit(library: str, weights: dict[str, Tensor], recorded: dict, layout: str | 
         module = importlib.import_module(library)
     except ImportError:
         if not calls:
-            raise ValueError(_refusal(library, weights, recorded, layout, None)) from None
+            raise ValueError(_refusal(library, weights, recorded, layout, run, None)) from None
         # The names of a features_only model are its own, and want no translation.
         call = calls[-1] if 'features_only' in calls[-1].settings else calls[0]
         return Fit(call, {key: value for key, value in weights.items() if not HEADS.match(key)})
@@ -81,16 +85,17 @@ def fit(library: str, weights: dict[str, Tensor], recorded: dict, layout: str | 
         if model is not None:
             found = _compare(call, model, weights)
             found.misfits += [] if found.misfits else _other_computation(call, recorded)
+            found.misfits += [] if found.misfits else _other_features(module, found, run)
             if not found.misfits:
                 found.checked = f'{library} {module.__version__}'
                 return found
             tried.append(found)
     nearest = min(tried, key=lambda found: len(found.misfits), default=None)
-    raise ValueError(_refusal(library, weights, recorded, layout, nearest))
+    raise ValueError(_refusal(library, weights, recorded, layout, run, nearest))
 
 
-def _build(module: ModuleType, call: Call) -> nn.Module | None:
-    for device in ('meta', 'cpu'):  # some models compute while they are built
+def _build(module: ModuleType, call: Call, devices: tuple[str, ...] = ('meta', 'cpu')) -> nn.Module | None:
+    for device in devices:  # some models compute while they are built
         # Name and settings are a file's, and models refuse what they do not know each in a way of its own.
         with contextlib.suppress(Exception), torch.device(device):
             if call.library == 'timm':
@@ -128,6 +133,20 @@ def _other_computation(call: Call, recorded: dict) -> list[str]:
     return [] if theirs.library == call.library or same else [f'{theirs} computes something else']
 
 
+def _other_features(module: ModuleType, found: Fit, run: RunFeatures) -> list[str]:
+    """What weights do not show: strides, the eps of a norm, an activation. Sets ``compared``."""
+    with torch.random.fork_rng(devices=[]):
+        model = _build(module, found.call, ('cpu',))
+    if model is None:
+        found.compared = 'features NOT compared: the model does not build on the CPU'
+        return []
+    if found.call.library == 'torchvision':
+        model.fc = nn.Identity()
+    model.load_state_dict(found.weights, strict=False)
+    found.compared, difference = run.compare(model, whole=not found.absent)
+    return [difference] if difference else []
+
+
 def _other_names(theirs: dict) -> dict[str, str]:
     """Names in timm's ``features_only`` models (stem_0.weight, model.norm.weight) -> in the whole model, and back."""
     flat = {key.replace('.', '_', 1): key for key in theirs}
@@ -135,11 +154,13 @@ def _other_names(theirs: dict) -> dict[str, str]:
     return flat | inner | {key: key for key in theirs}
 
 
-def _refusal(library: str, weights: dict, recorded: dict, layout: str | None, nearest: Fit | None) -> str:
+def _refusal(
+    library: str, weights: dict, recorded: dict, layout: str | None, run: RunFeatures, nearest: Fit | None
+) -> str:
     formats = []
     if library == 'torchvision':
         with contextlib.suppress(ValueError):
-            formats = [f'timm ({fit("timm", weights, recorded, layout).call})']
+            formats = [f'timm ({fit("timm", weights, recorded, layout, run).call})']
     if layout is None or not calls_by_name(recorded):  # mmdet has no ResNet with the stems of timm
         formats.append('mmdet (for the same module in an OpenMMLab config)')
     formats.append('safetensors (the tensors alone)')
