@@ -135,6 +135,17 @@ def test_class_folders_that_differ_stop_a_run_before_its_first_step(tmp_path):
     assert not losses.seen
 
 
+@pytest.mark.parametrize('collate_fn, workers', [('default_collate', 0), ('default_collate', 1), ('pseudo_collate', 0)])
+def test_images_of_several_sizes_are_answered_with_the_pipeline_and_the_remedy(tmp_path, collate_fn, workers):
+    bank = folder_loader(make_folder(tmp_path / 'train', ('cat',)))
+    val = folder_loader(make_folder(make_folder(tmp_path / 'val', ('cat',)), ('cat',), number=1, size=40))
+    val.update(num_workers=workers, collate_fn=dict(type=collate_fn))
+    sizes = '' if workers else r' \(\[3, 40, 40\] and \[3, 32, 32\]\)'
+    sentence = rf'val_dataloader.dataset.pipeline gives images of several sizes in one batch{sizes}: .*CenterCrop'
+    with pytest.raises(ValueError, match=sentence):
+        make_runner(tmp_path / 'a', [knn_hook(train_dataloader=bank, val_dataloader=val)]).train()
+
+
 def test_the_line_of_a_curve_reads_as_promised():
     records = [dict(label='untrained', top1={20: 29.5}), dict(label='epoch 1', top1={20: 33.0})]
     assert describe_curve(records, 20) == 'kNN top-1 (k=20): 29.5 (untrained) -> 33.0 (epoch 1), +3.5 points'

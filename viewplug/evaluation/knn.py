@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from viewplug.evaluation.classes import check_classes
 from viewplug.evaluation.features import extract_features, gather_shares, share
+from viewplug.evaluation.image_sizes import one_size
 from viewplug.running_stats import average_running_stats
 
 
@@ -105,13 +106,16 @@ def evaluate_knn(
     statistics of batch norm are averaged over the ranks first and stay so: all extract with one network.
 
     Raises:
-        ValueError: When a loader gives no labels, or gives several views of an image, or the two have other classes.
+        ValueError: When a loader gives no labels, gives several views of an image or images of several
+            sizes, or the two have other classes.
     """
     ks = check_knn(k, temperature)
     check_classes(train_loader.dataset, val_loader.dataset)
     average_running_stats(model, *([] if backbone is None else [backbone]))
-    bank, bank_labels = extract_features(model, share(train_loader), backbone=backbone)
-    queries, labels = extract_features(model, share(val_loader), backbone=backbone)
+    with one_size('kNN: train_dataloader.dataset.pipeline'):
+        bank, bank_labels = extract_features(model, share(train_loader), backbone=backbone)
+    with one_size('kNN: val_dataloader.dataset.pipeline'):
+        queries, labels = extract_features(model, share(val_loader), backbone=backbone)
     for key, loader, found in (('train', train_loader, bank_labels), ('val', val_loader, labels)):
         if found is None:
             raise ValueError(

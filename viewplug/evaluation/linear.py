@@ -19,6 +19,7 @@ from torch import nn
 from viewplug.backbones.layout import backbone_layout
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.classes import check_classes, classes_of
+from viewplug.evaluation.image_sizes import one_size
 from viewplug.evaluation.linear_data import labelled_datasets, single_view_size, training_pipeline
 from viewplug.hooks.frozen_backbone import backbone_weights
 from viewplug.registry import DATASETS, MODELS
@@ -144,7 +145,8 @@ def run_linear(cfg: Config, result_file: str | Path | None = None, **notes) -> d
     """
     cfg.experiment_name = f'linear_{time.time_ns()}'  # a message hub of its own, in which no other run has a history
     runner = Runner.from_cfg(cfg)
-    runner.train()
+    with one_size('train_dataloader.dataset.pipeline or val_dataloader.dataset.pipeline'):
+        runner.train()
     metrics = runner.val()  # once more, since a run resumed after its last epoch has not validated
     curve = runner.message_hub.get_scalar('val/accuracy/top1').data[0]
     optimizer, weights = cfg.optim_wrapper.optimizer, cfg.model.backbone.get('init_cfg') or {}
