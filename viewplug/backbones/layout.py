@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from viewplug.ops.channels_first import in_torchs_order
+
 
 @torch.no_grad()
 def backbone_layout(backbone: nn.Module, image_size: int = 128) -> tuple[tuple[int, ...], tuple[int | None, ...]]:
@@ -26,7 +28,7 @@ def backbone_layout(backbone: nn.Module, image_size: int = 128) -> tuple[tuple[i
     try:
         backbone.eval()  # not chained: mmpretrain's backbones return None here
         height, width = _own_image_size(backbone) or (image_size, image_size)
-        outputs = backbone(first.new_zeros(1, 3, height, width))
+        outputs = in_torchs_order(backbone, backbone(first.new_zeros(1, 3, height, width)))
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -8,8 +8,10 @@ from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
 from viewplug.backbones import backbone_layout, pooled
+from viewplug.frameworks.branch import built
 from viewplug.heads.cpc import check_directions
 from viewplug.necks.masked_conv import toward
+from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
 
 
@@ -54,7 +56,7 @@ class CPC(BaseModel):
             data_preprocessor = {'type': 'viewplug.ViewsDataPreprocessor', **data_preprocessor}
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         check_directions('model', directions)
-        self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
+        self.backbone = channels_first(built(backbone))
         channels = backbone_layout(self.backbone)[0][-1]
         context = {'in_channels': channels, **context}
         self.contexts = ModuleDict({direction: MODELS.build(dict(context)) for direction in directions})

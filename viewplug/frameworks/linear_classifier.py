@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmpretrain.models.classifiers import ImageClassifier
 
+from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
 
 
@@ -18,7 +19,7 @@ class LinearClassifier(ImageClassifier):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.backbone.requires_grad_(False)
+        channels_first(self.backbone).requires_grad_(False)
         self.backbone.eval()
 
     def train(self, mode: bool = True) -> LinearClassifier:

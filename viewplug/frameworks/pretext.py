@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from viewplug.backbones import backbone_layout, pooled
+from viewplug.frameworks.branch import built
 from viewplug.ops import at_least_float32
+from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
 
 
@@ -49,8 +51,8 @@ class Pretext(BaseModel):
         if isinstance(data_preprocessor, dict):
             data_preprocessor = {'type': 'viewplug.ViewsDataPreprocessor', **data_preprocessor}
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
-        self.task = task if isinstance(task, nn.Module) else MODELS.build(task)
+        self.backbone = channels_first(built(backbone))
+        self.task = built(task)
         width = backbone_layout(self.backbone)[0][-1]
         self.part_fc = nn.Identity()
         if part_channels:

@@ -20,6 +20,7 @@ from viewplug.encoding import (
 )
 from viewplug.frameworks.branch import build_branch, built, pairs_of, reads_of
 from viewplug.heads.unit_length import UnitLengthCheck
+from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
 from viewplug.requests import Request, requests_of
 from viewplug.views import ViewGeometry
@@ -30,7 +31,8 @@ class Siamese(BaseModel):
     """Siamese self-supervised learning; MoCo, SimCLR, BYOL, SimSiam, DINO and their composites are configs of it.
 
     Args:
-        backbone: config of any OpenMMLab (or timm) backbone.
+        backbone: config of any OpenMMLab (or timm) backbone; maps that are (N, h, w, D) in timm (Swin) come as
+            (N, D, h, w).
         branches: name -> dict(neck, head, weight=1.0, pairs='cross', and the keys below). All read one forward.
         target: config of the target: SharedTarget, StopGradTarget or MomentumTarget.
         online_views, target_views: which views each side sees. The default is asymmetric MoCo (online 0, target 1);
@@ -90,7 +92,7 @@ class Siamese(BaseModel):
             raise ValueError(f'model.grad_cache is a number of images to encode at a time, or None, got {grad_cache}')
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.grad_cache = grad_cache
-        self.backbone = built(backbone)
+        self.backbone = channels_first(built(backbone))
         self.takes = set(inspect.signature(self.backbone.forward).parameters)
         self.online_views, self.target_views = tuple(online_views), tuple(target_views)
         self.joint_views = joint_views

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from viewplug.ops.channels_first import in_torchs_order
 from viewplug.ops.heatmap_boxes import channel_sum
 
 KINDS = ('auto', 'features', 'attention', 'token_norm')
@@ -80,7 +81,7 @@ class HeatmapProbe:
         images = inputs[0]
         inner, self._inner = self._inner, None
         if self.kind == 'features':
-            self.found(channel_sum(self._last_maps(output).detach()), images)
+            self.found(channel_sum(self._last_maps(in_torchs_order(backbone, output)).detach()), images)
             return
         if inner is None:
             raise ValueError(f'heatmap={self.kind!r}: the last block of {self.name} did not run in its forward')
