@@ -121,7 +121,7 @@ def knn(w: int, queries: int, d: int, k: int) -> float:
 
 
 def box_update(w: int, images: int) -> float:
-    """An update: box, dead, whole."""
+    """An update: box, dead, unreadable."""
     return gather(w, math.ceil(images / w) * 6 * FLOAT)
 
 

@@ -345,9 +345,17 @@ def test_an_image_that_cannot_be_read_has_the_whole_image_and_its_neighbours_the
         Image.fromarray(dataset[index]['img']).save(folder / f'{index}.png')
     (folder / '2.png').write_bytes(b'no image')
     images = ImageFolder(str(folder), serialize_data=False, pipeline=pipeline(before=[dict(type='LoadImageFromFile')]))
-    run(tmp_path, [NOW], images, epochs=1)
+    runner = run(tmp_path, [NOW], images, epochs=2)
     boxes = boxes_of(images)
     assert boxes[2].tolist() == [0, 0, 1, 1] and close(boxes[[0, 1, 3, 4]], [0, 1, 3, 4])
+    log = log_of(tmp_path)
+    assert '1 (20.0%) are the whole image because the image could not be read; of the others mean area' in log
+    assert '0 (0.0%) are the whole image, 0 (0.0%) because the heat map is dead' in log
+    sides = boxes[[0, 1, 3, 4], 2:] - boxes[[0, 1, 3, 4], :2]
+    scalars = runner.message_hub.log_scalars
+    figures = {name: scalars[f'localization/{name}'].data[0][0] for name in ('unreadable', 'dead', 'whole', 'box_area')}
+    assert figures == pytest.approx(dict(unreadable=0.2, dead=0, whole=0, box_area=sides.prod(axis=1).mean()))
+    assert scalars['localization/iou_with_last'].data[0].tolist() == pytest.approx([1.0])
 
 
 def test_a_sheet_of_heat_maps_boxes_and_crops_is_drawn_at_each_update(tmp_path):
@@ -428,4 +436,5 @@ def test_an_unreadable_image_is_whole_whatever_its_pixels_show():
     readable[3] = False
     (batch,) = localization.localise_batches(net, [(images, readable)], 0.5)
     assert batch.found.boxes[3].tolist() == [0, 0, 1, 1]
-    assert batch.found.dead.tolist() == batch.found.whole.tolist() == (~readable).tolist()
+    assert batch.found.whole.tolist() == (~batch.readable).tolist() == (~readable).tolist()
+    assert not batch.found.dead.any()

@@ -21,12 +21,14 @@ class LocalisedBatch:
     """Attributes:
     images: (N, C, H, W) uint8, as they were given.
     heatmaps: (N, h, w) float32, neither normalised nor up-sampled.
-    found: their boxes; an image that could not be read counts as a dead map.
+    found: their boxes; that of an image that could not be read is the whole image, and its map does not count as dead.
+    readable: (N,) bool, the image could be read; where ``found`` is.
     """
 
     images: Tensor
     heatmaps: Tensor
     found: HeatmapBoxes
+    readable: Tensor
 
 
 @torch.no_grad()
@@ -66,7 +68,9 @@ def localise_batches(
             with autocast():
                 backbone(inputs)
         found = localise(caught[0], tuple(images.shape[-2:]), threshold, adaptive)
-        yield LocalisedBatch(images, caught[0], found.dead_where(to_device(~readable, found.boxes.device)))
+        readable = to_device(readable, found.boxes.device)
+        found = HeatmapBoxes(found.dead_where(~readable).boxes, found.dead & readable)
+        yield LocalisedBatch(images, caught[0], found, readable)
 
 
 def encoder_of(model: nn.Module, which: str) -> nn.Module:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from viewplug.hooks.box_sources import ForwardBoxes, ViewBoxes
 from viewplug.hooks.box_targets import BoxTargets
+from viewplug.ops.heatmap_boxes import HeatmapBoxes
 from viewplug.views import ViewGeometry
 from viewplug.visualization.box_sheet import draw_boxes
 
@@ -21,7 +22,8 @@ def report_boxes(
 
     Args:
         unit: of ``step``, 'epochs' or 'iterations'.
-        rows: (N, 6), boxes (x1, y1, x2, y2), whether the map is dead, whether the box is the whole image.
+        rows: (N, 6), boxes (x1, y1, x2, y2), whether the map is dead, whether the image could not be read. Such images
+            count in ``unreadable`` only.
         before: (N, 4) boxes until now, None at the first update.
         seconds: that this update took.
         spent: seconds that localisation has taken of the run's ``run_seconds``.
@@ -29,22 +31,30 @@ def report_boxes(
     Returns:
         The figures, without the ``localization/`` that stands before each of them elsewhere.
     """
+    number, lost = len(rows), rows[:, 5] > 0
+    rows = rows[~lost]
     area = float(((rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1])).mean())
-    dead, whole = rows[:, 4:].mean(dim=0).tolist()
+    found = HeatmapBoxes(rows[:, :4], rows[:, 4] > 0)
+    whole, dead, unreadable = (float(part.float().mean()) for part in (found.whole, found.dead, lost))
     share = spent / max(run_seconds, 1e-9)
-    values = dict(box_area=area, whole=whole, dead=dead, seconds=seconds, time_share=share)
+    values = dict(box_area=area, whole=whole, dead=dead, unreadable=unreadable, seconds=seconds, time_share=share)
     drift = ''
     if before is not None:
-        pairs = ViewGeometry(torch.stack([before, rows[:, :4]], dim=1), torch.zeros(len(rows), 2, dtype=torch.bool))
+        pairs = torch.stack([before[~lost], found.boxes], dim=1)
+        pairs = ViewGeometry(pairs, torch.zeros(pairs.shape[:2], dtype=torch.bool))
         values['iou_with_last'] = float(pairs.iou(0, 1).mean())
         drift = f', mean IoU with the boxes before {values["iou_with_last"]:.2f}'
+    apart = ''
+    if lost.any():
+        apart = f'{int(lost.sum())} ({unreadable:.1%}) are the whole image because the image could not be read; '
+        apart += 'of the others '
     named = {f'localization/{key}': value for key, value in values.items()}
     for key, value in named.items():
         runner.message_hub.update_scalar(key, value)
     runner.visualizer.add_scalars(named, step=step)
     runner.logger.info(
-        f'Boxes of {len(rows)} images after {step} {unit}: mean area {area:.1%} of the image{drift}; '
-        f'{int(rows[:, 5].sum())} ({whole:.1%}) are the whole image, {int(rows[:, 4].sum())} ({dead:.1%}) because '
+        f'Boxes of {number} images after {step} {unit}: {apart}mean area {area:.1%} of the image{drift}; '
+        f'{int(found.whole.sum())} ({whole:.1%}) are the whole image, {int(found.dead.sum())} ({dead:.1%}) because '
         f'the heat map is dead. It took {seconds:.1f} s; localisation has had {share:.2%} of {run_seconds / 3600:.2f} '
         'hours.'
     )

@@ -68,7 +68,7 @@ class ForwardBoxes:
         return on_time or not self.targets.written
 
     def rows(self, runner) -> Iterator[Tensor]:
-        """(n, 6): box, dead, whole of this process's images, a batch at a time."""
+        """(n, 6): box, dead, unreadable of this process's images, a batch at a time."""
         train = runner.train_dataloader
         workers = train.num_workers if self.num_workers is None else self.num_workers
         loader = share(
@@ -82,7 +82,7 @@ class ForwardBoxes:
         )
         begin = said = time.time()
         for done, batch in enumerate(self.reading.localise(runner, loader), start=1):
-            yield as_rows(batch.found)
+            yield as_rows(batch.found, ~batch.readable)
             if time.time() - said > PROGRESS_SECONDS:
                 said = time.time()
                 left = (said - begin) / done * (len(loader) - done) / 60
@@ -128,7 +128,7 @@ class ViewBoxes:
         return on_time and self.maps is not None
 
     def rows(self, runner) -> Iterator[Tensor]:
-        """As :meth:`ForwardBoxes.rows`; an image that no view has shown keeps its box."""
+        """As :meth:`ForwardBoxes.rows`; an image that no view has shown, such as an unreadable one, keeps its box."""
         self.maps.merge()
         device = self.maps.total.device
         old = self.targets.read().to(device)
@@ -138,7 +138,7 @@ class ViewBoxes:
             found = localise(maps, self.reading.size, self.reading.threshold, self.reading.adaptive)
             found.boxes = torch.where(seen[:, None], found.boxes, old[part])
             found.dead &= seen
-            yield as_rows(found)
+            yield as_rows(found, torch.zeros_like(found.dead))
 
     def heatmaps(self, runner, images: Tensor) -> Tensor:
         return self.maps.means(slice(len(images)))[0]
@@ -171,5 +171,5 @@ class ViewBoxes:
         self.catcher.remove()
 
 
-def as_rows(found: HeatmapBoxes) -> Tensor:
-    return torch.cat([found.boxes, found.dead[:, None], found.whole[:, None]], dim=1)
+def as_rows(found: HeatmapBoxes, unreadable: Tensor) -> Tensor:
+    return torch.cat([found.boxes, found.dead[:, None], unreadable[:, None]], dim=1)

@@ -36,7 +36,8 @@ class LocalizationHook(Hook):
     nothing else that training sees: random states and training modes are put back. Processes share the forwards out,
     each writes all boxes for its own workers, running ones too. Mean box area, mean IoU with the boxes before (drift),
     the share of whole-image boxes and of dead maps, seconds, and the share of the run's time go to the log,
-    ``runner.message_hub`` and ``runner.visualizer`` as ``localization/...``.
+    ``runner.message_hub`` and ``runner.visualizer`` as ``localization/...``. Images that could not be read keep the
+    whole image; their share (``unreadable``) is said apart, and the other figures are those of the images that could.
 
     Boxes travel in the checkpoint (key ``localization``), and come back on resume only. They are those in force when
     it was written, so a run killed during an update and resumed has the old ones, and repeats the update. If the images
