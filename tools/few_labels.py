@@ -7,8 +7,9 @@ python tools/few_labels.py WORK_DIR --steps 100 --batch-size 64    # a demo run,
 WORK_DIR is that of any pre-training run; its config and last checkpoint say all else. The labelled images are drawn
 class by class and by seed, and stored: WORK_DIR/few_labels/subsets/seed0_1pct.txt (a line is position and label).
 Modes: 'linear' on the frozen backbone, 'fixed' (a deep classifier on its frozen maps, CPC v2's), 'finetune' (all
-weights), 'supervised' (all weights, from random ones). Each cell is a file in WORK_DIR/few_labels and is not repeated;
-table, JSON and the curve over the fraction of labels are written after each: WORK_DIR/few_labels.{md,json,png}.
+weights), 'supervised' (all weights, from random ones). Each cell is a file in WORK_DIR/few_labels, which is taken again
+where checkpoint, data and options are the ones that made it; table, JSON and the curve over the fraction of labels are
+written after each: WORK_DIR/few_labels.{md,json,png}.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from viewplug.command import leave, run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = 128  # pixels: below it the protocols of small images
+OPTIONS = ('prefix', 'steps', 'batch_size', 'no_augment', 'blocks', 'channels', 'cfg_options')
 KEPT = ('mode', 'percent', 'seed', 'top1', 'top5', 'train_images', 'val_images', 'num_classes', 'epochs', 'lr')
 
 
@@ -62,41 +64,53 @@ def parse_args(argv=None):
 
 
 def evaluate(args) -> list[dict]:
-    from viewplug.evaluation.few_labels import MODES, labels_of
+    from viewplug.evaluation.few_labels import MODES, ingredients, labels_of, used_in
     from viewplug.evaluation.label_subset import stored_subset
     from viewplug.evaluation.linear import pretraining_of
     from viewplug.evaluation.linear_data import labelled_datasets
+    from viewplug.evaluation.provenance import digest_of, stored_result
 
     unknown = [mode for mode in args.modes if mode not in MODES]
     if unknown:
         raise ValueError(f'--modes are some of {", ".join(MODES)}, got {", ".join(unknown)}')
     pretraining, checkpoint = pretraining_of(args.work_dir, args.checkpoint)
     labels = labels_of(labelled_datasets(pretraining)[0])
+    protocols = [protocol_of(args, pretraining, kind) for kind in ('linear', 'finetune')]
+    made_with = ingredients(pretraining, checkpoint, labels, protocols)
+    made_with |= {key: getattr(args, key) for key in OPTIONS}
     folder, rows = args.work_dir / 'few_labels', []
     for seed in args.seeds:
         for percent in args.fractions:
             indices = stored_subset(folder / f'subsets/seed{seed}_{percent:g}pct.txt', labels, percent, seed)
             for mode in args.modes:
                 file = folder / f'{mode}_{percent:g}pct_seed{seed}.json'
-                if not file.exists():
-                    run_cell(args, pretraining, checkpoint, mode, percent, seed, indices, file)
-                rows.append(json.loads(file.read_text()))
+                mine = used_in(mode, made_with) | dict(subset=digest_of(indices))
+                row, line = stored_result(file, mine)
+                if line and int(os.environ.get('RANK', 0)) == 0:
+                    print(line)
+                rows.append(row or run_cell(args, pretraining, checkpoint, mode, percent, seed, indices, file, mine))
                 if int(os.environ.get('RANK', 0)) == 0:
                     report(args, rows)
     return rows
 
 
-def run_cell(args, pretraining, checkpoint, mode: str, percent: float, seed: int, indices: list[int], file: Path):
+def protocol_of(args, pretraining, kind: str) -> Path:
+    from viewplug.evaluation.linear_data import single_view_size
+
+    size = args.protocols or ('small' if single_view_size(pretraining) < SMALL else 'imagenet')
+    return ROOT / f'configs/_base_/{kind}_{size}.py'
+
+
+def run_cell(
+    args, pretraining, checkpoint, mode: str, percent: float, seed: int, indices: list[int], file: Path, made_with: dict
+) -> dict:
     from mmengine import Config
 
     from viewplug.evaluation.few_labels import few_label_config
     from viewplug.evaluation.linear import run_linear
-    from viewplug.evaluation.linear_data import single_view_size
 
     frozen = mode in ('linear', 'fixed')
-    size = args.protocols or ('small' if single_view_size(pretraining) < SMALL else 'imagenet')
-    kind = 'linear' if mode == 'linear' else 'finetune'
-    protocol = Config.fromfile(ROOT / f'configs/_base_/{kind}_{size}.py')
+    protocol = Config.fromfile(protocol_of(args, pretraining, 'linear' if mode == 'linear' else 'finetune'))
     if args.batch_size:
         protocol.optim_wrapper.optimizer.lr *= args.batch_size / protocol.batch_size
         protocol.batch_size = args.batch_size
@@ -119,7 +133,7 @@ def run_cell(args, pretraining, checkpoint, mode: str, percent: float, seed: int
     cfg.randomness = dict(seed=seed)
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=cfg.train_cfg.max_epochs, max_keep_ckpts=1)
     cfg.merge_from_dict(args.cfg_options)
-    run_linear(cfg, file, mode=mode, percent=percent, frozen=frozen, steps=args.steps)
+    return run_linear(cfg, file, mode=mode, percent=percent, frozen=frozen, steps=args.steps, made_with=made_with)
 
 
 def report(args, rows: list[dict]) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -104,6 +105,47 @@ def test_each_cell_is_trained_once_on_its_own_labels_and_reported(work_dir, monk
 
     monkeypatch.setattr('viewplug.evaluation.linear.run_linear', None)  # nothing is trained again
     assert call('few_labels', monkeypatch, work_dir, '--fractions', 20, *modes, *SHORT) == 0
+
+
+def test_a_cell_of_another_checkpoint_option_or_data_set_is_computed_again_and_both_are_said(
+    work_dir, monkeypatch, capsys
+):
+    runs = []
+    monkeypatch.setattr('viewplug.evaluation.linear.run_linear', lambda cfg, file, **notes: stored(file, runs, notes))
+
+    def lines(*options, modes=('linear', 'supervised')):
+        assert call('few_labels', monkeypatch, work_dir, '--fractions', 50, '--modes', *modes, *options) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if line.endswith(('again', '.json'))]
+
+    files = [work_dir / f'few_labels/{mode}_50pct_seed0.json' for mode in ('linear', 'supervised')]
+    assert lines('--steps', 10) == [] and len(runs) == 2
+    assert lines('--steps', 10) == [f'taken from {file}' for file in files] and len(runs) == 2
+    again = [f'{file} was made with steps=10, now 99999: computed again' for file in files]
+    assert lines('--steps', 99999) == again and len(runs) == 4
+    state = torch.load(work_dir / 'epoch_3.pth', weights_only=False)
+    torch.save(dict(state, more=1), work_dir / 'epoch_4.pth')
+    linear, supervised = lines('--steps', 99999, '--checkpoint', 'epoch_4.pth')
+    assert re.fullmatch(
+        rf'{files[0]} was made with checkpoint=epoch_3.pth \(\w+\), now epoch_4.pth \(\w+\): .*', linear
+    )
+    assert supervised == f'taken from {files[1]}' and len(runs) == 5  # random weights are those of no checkpoint
+    cfg = pretraining()
+    cfg.custom_hooks[0].val_dataloader.dataset.num_images = 13
+    cfg.dump(work_dir / 'simclr.py')
+    assert all('val_data=' in line for line in lines('--steps', 99999, '--checkpoint', 'epoch_4.pth'))
+    options = ['--steps', 99999, '--checkpoint', 'epoch_4.pth', '--cfg-options', 'optim_wrapper.optimizer.lr=0.5']
+    assert all('now {"optim_wrapper.optimizer.lr": 0.5}' in line for line in lines(*options))
+    files[0].write_text(
+        json.dumps({key: v for key, v in json.loads(files[0].read_text()).items() if key != 'made_with'})
+    )
+    assert lines(*options)[0] == f'{files[0]} does not say what it was made with: computed again'
+
+
+def stored(file: Path, runs: list, notes: dict) -> dict:
+    row = dict(top1=1.0, train_images=30, **notes)
+    runs.append(row)
+    file.write_text(json.dumps(row))
+    return row
 
 
 def test_fine_tuning_starts_from_the_checkpoint_and_the_baseline_does_not(work_dir):

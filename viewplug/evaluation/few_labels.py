@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 from mmengine import Config
 
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.linear import linear_config
+from viewplug.evaluation.linear_data import labelled_datasets, single_view_size
+from viewplug.evaluation.provenance import digest_of
 from viewplug.registry import DATASETS
 from viewplug.schedule import set_epochs
 
@@ -28,6 +32,35 @@ def labels_of(dataset: dict) -> list[int]:
     (leaf,) = leaf_datasets(DATASETS.build({**bare, 'pipeline': [], 'lazy_init': True}))
     leaf.full_init()
     return [int(leaf.get_data_info(place)['gt_label']) for place in range(len(leaf))]
+
+
+def ingredients(pretraining: Config, checkpoint: str, labels: list[int], protocols: Sequence[Path]) -> dict:
+    """What an accuracy follows from besides the options: checkpoint, protocols, network and data, as digests.
+
+    Args:
+        labels: of all images of the labelled training set (:func:`labels_of`).
+        protocols: their files.
+    """
+    train_set, val_set = labelled_datasets(pretraining)
+    settings = pretraining.get('data_preprocessor') or pretraining.model.get('data_preprocessor')
+    val = leaf_datasets(DATASETS.build(dict(val_set, lazy_init=True)))
+    for leaf in val:
+        leaf.full_init()
+    val_labels = [leaf.get_data_info(place).get('gt_label') for leaf in val for place in range(len(leaf))]
+    return dict(
+        checkpoint=f'{Path(checkpoint).name} ({digest_of(Path(checkpoint))})',
+        protocols=digest_of([path.read_text() for path in protocols]),
+        model=digest_of([pretraining.model.backbone, settings, single_view_size(pretraining)]),
+        train_data=digest_of([train_set, labels]),
+        val_data=digest_of([val_set, val_labels]),
+    )
+
+
+def used_in(mode: str, made_with: dict) -> dict:
+    """Without what does not count in this mode."""
+    unused = () if mode == 'fixed' else ('blocks', 'channels')
+    unused += ('checkpoint', 'prefix') if mode == 'supervised' else ()
+    return {key: value for key, value in made_with.items() if key not in unused}
 
 
 def few_label_config(

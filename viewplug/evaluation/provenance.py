@@ -1,0 +1,43 @@
+"""What a stored result was computed with, and whether it answers another question."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def digest_of(value: Any) -> str:
+    """The first 12 digits of SHA-256: of a file's bytes for a ``Path``, of its JSON for anything else."""
+    found = hashlib.sha256()
+    if isinstance(value, Path):
+        with value.open('rb') as file:
+            while chunk := file.read(1 << 20):
+                found.update(chunk)
+    else:
+        found.update(json.dumps(value, sort_keys=True, default=str).encode())
+    return found.hexdigest()[:12]
+
+
+def stored_result(file: Path, made_with: dict) -> tuple[dict | None, str | None]:
+    """The result in a JSON file if it was ``made_with`` exactly this, and a line that says so, or why not.
+
+    Both are None where there is no such file.
+    """
+    if not file.exists():
+        return None, None
+    result = json.loads(file.read_text())
+    then = result.get('made_with')
+    if then is None:
+        return None, f'{file} does not say what it was made with: computed again'
+    now = json.loads(json.dumps(made_with, default=str))  # tuples and the like as a file gives them back
+    keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+    if not keys:
+        return result, f'taken from {file}'
+    was = ', '.join(f'{key}={_shown(then.get(key))}' for key in keys)
+    return None, f'{file} was made with {was}, now {", ".join(_shown(now.get(key)) for key in keys)}: computed again'
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, dict | list) else str(value)
