@@ -1,5 +1,6 @@
 import io
 import logging
+import os
 from types import SimpleNamespace
 
 import mmengine.dist as dist
@@ -55,6 +56,19 @@ def test_an_epoch_is_reported_if_it_met_new_files_and_training_in_any_case(folde
     hook.after_train(runner)
     assert runner.lines[1].startswith('In all, 2 of 4 images could not be read and were replaced')
     assert (folder / 'corrupt_images.txt').read_text().split() == [f'{folder}/1.png', f'{folder}/2.png']
+
+
+def test_names_that_are_not_utf8_are_reported_all_the_same(folder, runner):
+    with open(os.fsencode(folder) + b'/5\xe9.png', 'wb'):
+        pass
+    dataset = image_folder(folder)
+    dataset[4]
+    runner.train_dataloader = SimpleNamespace(dataset=dataset)
+    hook = CorruptImageHook()
+    hook.after_train_epoch(runner)
+    hook.after_train(runner)
+    assert all(rb'/5\xe9.png' in line.encode() for line in runner.lines) and len(runner.lines) == 2
+    assert (folder / 'corrupt_images.txt').read_bytes() == os.fsencode(folder) + b'/5\xe9.png\n'
 
 
 def test_readable_images_only_are_reported_as_such(folder, runner):

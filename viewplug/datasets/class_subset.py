@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 
+from viewplug.datasets.class_folders import number_classes
 from viewplug.datasets.image_folder import ImageFolder
 from viewplug.registry import DATASETS
 
@@ -53,8 +54,8 @@ class ClassSubset(ImageFolder):
     def _with_classes(self, root: str, images: list[str]) -> list[tuple[str, int]]:
         folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != '.')
         chosen = self._chosen(root, folders)
+        self.folder_to_idx = number_classes(chosen, self.CLASSES, root, 'viewplug.ClassSubset')
         self._metainfo.setdefault('classes', tuple(chosen))
-        self.folder_to_idx = {name: index for index, name in enumerate(chosen)}
         return [
             (path, self.folder_to_idx[name]) for path in sorted(images) if (name := _first(path)) in self.folder_to_idx
         ]

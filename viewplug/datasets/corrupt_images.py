@@ -1,10 +1,17 @@
 """Images that cannot be read: telling them, remembering them, and the error when there are too many."""
 
-import os
+from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
 import torch
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
+
+from viewplug.datasets.pixel_depth import bits_per_channel
 
 
 class CorruptImagesError(RuntimeError):
@@ -38,7 +45,7 @@ class CorruptRecord:
     def indices(self) -> list[int]:
         return self.flags.nonzero().flatten().tolist()
 
-    def __deepcopy__(self, memo: dict) -> 'CorruptRecord':
+    def __deepcopy__(self, memo: dict) -> CorruptRecord:
         copied = CorruptRecord(len(self.flags))
         copied.flags.copy_(self.flags)
         return copied
@@ -48,12 +55,27 @@ class CorruptRecord:
         self.flags = state['flags'].share_memory_()
 
 
+def check_limit(max_corrupt: int | float | None) -> None:
+    """Raises ValueError where ``max_corrupt`` is neither a number of files nor a fraction."""
+    if max_corrupt is None:
+        return
+    good = isinstance(max_corrupt, int) and not isinstance(max_corrupt, bool) and max_corrupt >= 0
+    if not good and not (isinstance(max_corrupt, float) and 0 <= max_corrupt <= 1):
+        raise ValueError(
+            f'viewplug.ImageFolder: max_corrupt must be a number of files (int >= 0), a fraction (float in [0, 1]) or '
+            f'None, got {max_corrupt!r}'
+        )
+
+
 class Unreadable(Exception):
     """The loader could not read the image; the text says why."""
 
 
-def load_checked(loader: LoadImageFromFile, results: dict) -> dict:
-    """The loader's results, or :class:`Unreadable` where the file is no whole image."""
+def load_checked(loader: LoadImageFromFile, results: dict, remark: Callable[[str], None] = print) -> dict:
+    """The loader's results, or :class:`Unreadable` where the file is no whole image of up to 16 bits a channel.
+
+    ``remark`` is called with a sentence where the file was read and is odd all the same.
+    """
     path = results['img_path']
     try:
         loaded = loader(results)
@@ -67,19 +89,36 @@ def load_checked(loader: LoadImageFromFile, results: dict) -> dict:
         raise Unreadable(f'{type(error).__name__}: {" ".join(str(error).split())[:200]}') from error
     if loaded is None:  # ignore_empty=True
         raise Unreadable('truncated, or not an image')
-    if '://' not in path and _lacks_jpeg_end(path):
-        try:
-            with Image.open(path) as image:
-                image.load()
-        except Exception as error:
-            raise Unreadable(f'the JPEG has no end marker, and Pillow says: {error}') from error
+    if '://' not in path:
+        with open(path, 'rb') as file:
+            to_8_bits = loader.color_type != 'unchanged' and loader.imdecode_backend != 'tifffile'
+            _check(file, loaded['img'] if to_8_bits else None, lambda text: remark(f'{path} {text}'))
     return loaded
 
 
-def _lacks_jpeg_end(path: str) -> bool:
+def _check(file: BinaryIO, image: np.ndarray | None, remark: Callable[[str], None]) -> None:
+    """Of the file of a decoded image, what decoders let pass; without ``image`` its depth is not looked at."""
+    if _lacks_jpeg_end(file):
+        try:
+            with Image.open(file) as opened:
+                opened.load()
+        except Exception as error:
+            raise Unreadable(f'the JPEG has no end marker, and Pillow says: {error}') from error
+    bits = 8 if image is None else bits_per_channel(file)
+    if bits > 16:
+        raise Unreadable('more than 16 bits a channel, or floating point, which has no place in 8 bits: convert it')
+    if bits == 16 and 0 < image.max() <= 16:  # some decoders round up
+        remark(
+            'is nearly black: 16 bits a channel are divided by 256, and this image uses 12 or fewer of them; where all '
+            'do, stretch them to 16 (said once)'
+        )
+
+
+def _lacks_jpeg_end(file: BinaryIO) -> bool:
     """Whether the file begins like a JPEG and does not end like one (good files may: some tools append bytes)."""
-    with open(path, 'rb') as file:
-        if file.read(2) != b'\xff\xd8':
-            return False
-        file.seek(-2, os.SEEK_END)
-        return file.read(2) != b'\xff\xd9'
+    if file.read(2) != b'\xff\xd8':
+        return False
+    file.seek(-2, os.SEEK_END)
+    end = file.read(2)
+    file.seek(0)
+    return end != b'\xff\xd9'

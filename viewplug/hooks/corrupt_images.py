@@ -7,6 +7,7 @@ import mmengine.dist as dist
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from viewplug.datasets.image_files import printable
 from viewplug.datasets.image_folder import ImageFolder
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.registry import HOOKS
@@ -54,7 +55,7 @@ class CorruptImageHook(Hook):
         path = self._write(runner)
         runner.logger.warning(
             f'In all, {len(self._known)} of {total} images could not be read and were replaced: '
-            f'{self._some(self._known)} (full list: {path})'
+            f'{self._some(self._known)} (full list: {printable(path)})'
         )
 
     def _folders(self, runner: Runner) -> list[ImageFolder]:
@@ -66,7 +67,7 @@ class CorruptImageHook(Hook):
 
     def _some(self, paths: Iterable[str]) -> str:
         paths = sorted(paths)
-        named = ', '.join(paths[: self.max_paths])
+        named = ', '.join(printable(path) for path in paths[: self.max_paths])
         return f'{named} ...' if len(paths) > self.max_paths else named
 
     def _write(self, runner: Runner) -> str:
