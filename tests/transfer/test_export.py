@@ -119,6 +119,45 @@ def test_features_of_mmpretrains_vit_are_equal_with_a_plain_init_cfg(vit, tmp_pa
     assert torch.allclose(model(images)[0], features, atol=1e-5)
 
 
+def test_the_line_of_a_vit_for_mmdet_says_which_backbone_it_is_for(vit, tmp_path):
+    load = export(vit[0], tmp_path / 'v.pth', 'mmdet')['load']
+    assert "for type='mmpretrain.VisionTransformer' (viewplug.QueryViT has timm's names, and takes format timm" in load
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('way', ['timm', 'InitFromSSL'])
+def test_query_vit_takes_a_vit_by_the_ways_that_the_line_names(vit, way, tmp_path):
+    path, _, images, features = vit
+    cfg = dict(type='viewplug.QueryViT', model_name='vit_tiny_patch16_224', **VIT)
+    model = nn.Module()
+    if way == 'timm':
+        export(path, tmp_path / 'v.pth', 'timm')
+        cfg['init_cfg'] = plain(tmp_path / 'v.pth', None)
+    model.backbone = built(ConfigDict(cfg), 'mmdet')
+    if way == 'InitFromSSL':
+        InitFromSSL(path).write(model)
+    assert torch.allclose(model.eval().backbone(images)['cls'], features[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'name'),
+    [
+        (dict(reg_tokens=2), 'reg_token'),
+        (dict(qk_norm=True), r'blocks\.0\.attn\.q_norm\.weight'),
+        (dict(pre_norm=True), r'norm_pre\.weight'),
+        (dict(class_token=False, global_pool='avg'), r'fc_norm\.weight'),
+    ],
+)
+def test_a_vit_with_layers_that_mmpretrains_has_not_is_refused_for_mmdet(settings, name, tmp_path):
+    model = timm.create_model('vit_tiny_patch16_224', num_classes=0, **VIT, **settings)
+    torch.save(model.state_dict(), tmp_path / 'vit.pth')
+    with pytest.raises(
+        ValueError, match=rf"mmpretrain's VisionTransformer for a ViT, and that has no {name}; take timm"
+    ):
+        export(tmp_path / 'vit.pth', tmp_path / 'out.pth', 'mmdet')
+    assert [path.name for path in tmp_path.iterdir()] == ['vit.pth']
+
+
 def test_detectron2_gets_its_documented_names_rgb_stem_and_batch_norm_buffers(resnet, tmp_path):
     path, state, _, _ = resnet
     card = export(path, tmp_path / 'r.pkl', 'detectron2')

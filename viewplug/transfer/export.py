@@ -12,9 +12,10 @@ from torch import Tensor
 
 from viewplug.transfer.card import card_of, sha256_of_file
 from viewplug.transfer.checkpoint import RAW_PICKLES, SAFETENSORS, read_checkpoint, weights_of
-from viewplug.transfer.layouts import PYRAMID, RESNET, ROWS, VIT, rename
+from viewplug.transfer.how_to_load import how_to_load
+from viewplug.transfer.layouts import PYRAMID, ROWS, VIT, rename
 from viewplug.transfer.matching import describe, find_backbones, is_momentum
-from viewplug.transfer.real_models import HEADS, Fit, fit
+from viewplug.transfer.real_models import HEADS, fit
 from viewplug.transfer.recorded import recorded_config
 from viewplug.transfer.same_features import RunFeatures
 from viewplug.transfer.writers import WRITERS
@@ -46,8 +47,8 @@ def export(
 
     Args:
         checkpoint: anything that :func:`viewplug.transfer.checkpoint.read_checkpoint` reads.
-        format: mmdet (mmseg's and mmpretrain's as well), timm, torchvision, detectron2 (a ResNet, ``.pkl``) or
-            safetensors.
+        format: mmdet (mmseg's and mmpretrain's as well; a ViT for mmpretrain.VisionTransformer), timm, torchvision,
+            detectron2 (a ResNet, ``.pkl``) or safetensors.
         momentum: the momentum encoder in place of the online one.
         source: prefix of the backbone in the file; 'auto' finds it.
         keep: 'resim' (the pre-trained pyramid, under ``neck.``, for mmdet, detectron2 and safetensors) or 'hcl' (the
@@ -71,13 +72,15 @@ def export(
     recorded, scope = _recorded_backbone(content)
     run = RunFeatures(recorded, backbone, scope)
     backbone = {rename(key, layout, target): v for key, v in backbone.items()}
+    if target == 'mmpretrain' != layout:
+        _check_vit(format, backbone)
     fitted = fit(format, backbone, recorded, target, run) if format in ('timm', 'torchvision') else None
     backbone = fitted.weights if fitted else {key: v for key, v in backbone.items() if not HEADS.match(key)}
     kept = {name: _kept(weights, name, is_momentum(prefix)) for name in keep}
     state = _named(backbone, kept, format)
     card = card_of(checkpoint, content, state)
     card |= dict(format=format, prefix=prefix, momentum=is_momentum(prefix), kept=list(keep), layout=target)
-    card['load'] = _how_to_load(format, out, kept, card, fitted)
+    card['load'] = how_to_load(format, out, card, state, fitted)
     partial = out.with_name(f'{out.name}.partial')
     out.parent.mkdir(parents=True, exist_ok=True)
     WRITERS[format](state, card, partial)
@@ -155,6 +158,16 @@ def _check_stem(format: str, backbone: Iterable[str]) -> None:
         )
 
 
+def _check_vit(format: str, backbone: Iterable[str]) -> None:
+    """``backbone``: names after the translation; what keeps one of timm's has no place in mmpretrain's ViT."""
+    unknown = next((key for key in backbone if re.match(r'(reg_token|norm_pre|fc_norm|attn_pool|blocks)\b', key)), None)
+    if unknown:
+        raise ValueError(
+            f"format {format} is mmpretrain's VisionTransformer for a ViT, and that has no {unknown}; take timm or "
+            'safetensors, or let viewplug.InitFromSSL read the checkpoint into viewplug.QueryViT'
+        )
+
+
 def _kept(weights: dict[str, Tensor], name: str, momentum: bool) -> dict[str, Tensor]:
     pattern, target = KEPT[name]
     found = {}
@@ -178,23 +191,3 @@ def _named(backbone: dict, kept: dict[str, dict], format: str) -> dict[str, Tens
     for tensors in kept.values():
         backbone |= tensors
     return {key: value.contiguous() for key, value in backbone.items()}
-
-
-def _how_to_load(format: str, out: Path, kept: dict, card: dict, fitted: Fit | None) -> str:
-    normalisation = card['normalisation']
-    style = (card['backbone'] or {}).get('style', 'pytorch')
-    mean, std = normalisation.get('mean', 'not recorded'), normalisation.get('std', 'not recorded')
-    if format == 'mmdet':
-        start = f"init_cfg=dict(type='Pretrained', checkpoint='{out}'"
-        lines = [f'backbone: {start}{", prefix=" + repr("backbone.") if kept else ""})']
-        lines += [f"neck: {start}, prefix='neck.')"] * ('resim' in kept)
-        kind = f'style={style!r}; ' if ROWS.get(card['layout']) is RESNET else ''
-        return f'{"; ".join(lines)}; {kind}mean={mean}, std={std}, RGB'
-    if format == 'detectron2':
-        return (
-            f'MODEL.WEIGHTS: {out}; MODEL.PIXEL_MEAN: {mean}; MODEL.PIXEL_STD: {std}; INPUT.FORMAT: RGB (the stem sees '
-            f'RGB, its channels are not swapped); MODEL.RESNETS.STRIDE_IN_1X1: {style == "caffe"}'
-        )
-    if format == 'safetensors':
-        return f"safetensors.torch.load_file('{out}'); mean={mean}, std={std}, RGB"
-    return f'{fitted.how_to_load(str(out))}; mean={mean}, std={std}, RGB'

@@ -1,0 +1,49 @@
+"""The line of an export that says how its file is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from viewplug.transfer.layouts import RESNET, ROWS, VIT
+from viewplug.transfer.real_models import Fit
+
+QUERY_VIT = "viewplug.QueryViT has timm's names, and takes format timm, or the checkpoint with viewplug.InitFromSSL"
+
+
+def how_to_load(format: str, out: Path, card: dict, names: Iterable[str], fitted: Fit | None = None) -> str:
+    """
+    Args:
+        card: of the export, with ``layout`` and ``kept``.
+        names: of the tensors in the file.
+        fitted: the model of timm or torchvision that the file is for.
+    """
+    normalisation = card['normalisation']
+    mean, std = normalisation.get('mean', 'not recorded'), normalisation.get('std', 'not recorded')
+    style = (card['backbone'] or {}).get('style', 'pytorch')
+    if format == 'detectron2':
+        return (
+            f'MODEL.WEIGHTS: {out}; MODEL.PIXEL_MEAN: {mean}; MODEL.PIXEL_STD: {std}; INPUT.FORMAT: RGB (the stem sees '
+            f'RGB, its channels are not swapped); MODEL.RESNETS.STRIDE_IN_1X1: {style == "caffe"}'
+        )
+    if format == 'mmdet':
+        line = _for_openmmlab(out, card, names, style)
+    else:
+        line = fitted.how_to_load(str(out)) if fitted else f"safetensors.torch.load_file('{out}')"
+    return f'{line}; mean={mean}, std={std}, RGB'
+
+
+def _for_openmmlab(out: Path, card: dict, names: Iterable[str], style: str) -> str:
+    start = f"init_cfg=dict(type='Pretrained', checkpoint='{out}'"
+    lines = [f'backbone: {start}{", prefix=" + repr("backbone.") if card["kept"] else ""})']
+    lines += [f"neck: {start}, prefix='neck.')"] * ('resim' in card['kept'])
+    rows = ROWS.get(card['layout'])
+    if rows is RESNET:
+        lines.append(f'style={style!r}')
+    if rows is VIT:
+        kind = (
+            'DistilledVisionTransformer' if any(name.endswith('dist_token') for name in names) else 'VisionTransformer'
+        )
+        scaled = ', layer_scale_init_value=1e-5' if any(name.endswith('.gamma1.weight') for name in names) else ''
+        lines.append(f"for type='mmpretrain.{kind}'{scaled} ({QUERY_VIT})")
+    return '; '.join(lines)
