@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from natural import natural_images
+from pretend_gpu import pretend_gpu
 
 from viewplug.batch_views import BatchViews, padding
 
@@ -57,6 +58,20 @@ def test_groups_change_neither_the_draws_nor_the_views(crop, monkeypatch):
         assert torch.equal(found['masks'], expected['masks'])
         views = zip([*found['inputs'], found['queries']], [*expected['inputs'], expected['queries']], strict=True)
         assert all(torch.allclose(one, other, atol=1e-4) for one, other in views)
+
+
+def test_groups_on_a_gpu_are_cut_without_waiting_for_it():
+    images = images_of(BANNERS)
+    torch.manual_seed(3)
+    expected = preprocessor()(dict(inputs=images), training=True)['inputs']
+    with pretend_gpu() as gpu:
+        cutter, there = preprocessor().to('cuda'), [image.cuda() for image in images]
+        torch.manual_seed(3)
+        gpu.waits.clear()
+        found = cutter(dict(inputs=there), training=True)['inputs']
+        assert not gpu.waits and all(view.is_cuda for view in found)
+        found = [view.cpu() for view in found]
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(found, expected, strict=True))
 
 
 def test_contrastive_crop_finds_the_boxes_of_the_images_in_groups():
