@@ -293,7 +293,10 @@ def test_what_it_cannot_be_is_a_sentence(settings, sentence):
 @pytest.mark.parametrize(
     'call, sentence',
     [
-        (lambda: vit()(torch.zeros(1, 3, 36, 32)), r'\(36, 32\) px are no whole number of patches of \(8, 8\)'),
+        (
+            lambda: vit()(torch.zeros(1, 3, 36, 32)),
+            r'\(36, 32\) px are no whole number of patches of \(8, 8\).*patch_size of viewplug.PatchGrid',
+        ),
         (lambda: vit()(*batch(2)[:1], torch.zeros(2, 3, 3, 16, 16)), r'queries of 2 images are \(2, Q, 3, 8, 8\)'),
         (lambda: vit()(batch(0)[0], masks=torch.zeros(2, 16) > 0), 'mask_token=True'),
         (lambda: vit(mask_token=True)(batch(0)[0], masks=torch.zeros(2, 9) > 0), r'2 images of 4 x 4 patches'),

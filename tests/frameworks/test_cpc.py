@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.runner.checkpoint import save_checkpoint
 from torch.nn import functional as F
+from toys import ToyBackbone
 
 from viewplug.frameworks import CPC
 from viewplug.necks.masked_conv import DIRECTIONS, MaskedConvContext, toward
@@ -177,3 +178,20 @@ def test_the_wide_resnet_has_the_papers_width_and_size(monkeypatch):
 def test_what_makes_no_sense_is_named(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_patches_too_small_for_the_backbone_are_answered_with_the_patch_size():
+    model = a_model(backbone=ToyBackbone(), directions=('down',)).train()
+    with pytest.raises(
+        ValueError, match='ToyBackbone cannot take patches of 4 x 4 px .*Kernel size.*; set another patch_'
+    ):
+        model.loss(torch.randn(2, 3, 3, 3, 4, 4))
+    assert model.backbone.training
+
+    def broken(backbone, inputs):
+        if len(inputs[0]) > 1:
+            raise RuntimeError('out of memory')
+
+    model.backbone.register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match='^out of memory$'):  # which no other size would mend
+        model.loss(torch.randn(2, 3, 3, 3, 8, 8))

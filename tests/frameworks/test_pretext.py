@@ -193,3 +193,12 @@ def test_two_processes_have_the_loss_and_gradients_of_one(tmp_path):
 def test_what_makes_no_sense_is_named(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_parts_of_a_size_that_the_backbone_cannot_take_are_named():
+    with pytest.raises(
+        ValueError, match='cannot take patches of 4 x 4 px .*set another patch_size of viewplug.PatchGrid'
+    ):
+        a_model(JigsawTask(4)).loss({'patches': torch.randn(2, 3, 3, 3, 4, 4)})
+    with pytest.raises(ValueError, match='cannot take inputs of 4 x 4 px .*set another scale of the crop'):
+        a_model(RotationTask()).loss({'inputs': torch.randn(2, 3, 4, 4)})

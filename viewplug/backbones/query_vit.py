@@ -155,7 +155,7 @@ class QueryViT(VisionTransformer):
         if any(size % side for size, side in zip(images.shape[-2:], sides, strict=True)):
             raise ValueError(
                 f'QueryViT: images of {tuple(images.shape[-2:])} px are no whole number of patches of {sides} px; '
-                "change the views' scale"
+                "change their size: the views' scale, or patch_size of viewplug.PatchGrid"
             )
         patches = self.patch_embed(images)  # (N, h, w, D)
         grid = tuple(patches.shape[1:3])

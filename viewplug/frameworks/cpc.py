@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
-from viewplug.backbones import backbone_layout, pooled
+from viewplug.backbones import backbone_layout
 from viewplug.frameworks.branch import built
+from viewplug.frameworks.parts import vectors_of_parts
 from viewplug.heads.cpc import check_directions
 from viewplug.necks.masked_conv import toward
 from viewplug.ops.channels_first import channels_first
@@ -39,7 +40,8 @@ class CPC(BaseModel):
         latest: as of ``viewplug.Siamese``: ``patches`` -> online -> the patches' vectors of the last training forward.
 
     Raises:
-        ValueError: unknown directions; a batch without ``patches``.
+        ValueError: unknown directions; a batch without ``patches``, or with ones of a size that the backbone cannot
+            take.
     """
 
     def __init__(
@@ -89,5 +91,5 @@ class CPC(BaseModel):
 
     def encode(self, patches: Tensor) -> Tensor:
         """One vector a patch: (N, rows, cols, 3, p, p) -> (N, D, rows, cols)."""
-        vectors = pooled(self.backbone(patches.flatten(0, 2)))
+        vectors = vectors_of_parts(self.backbone, patches.flatten(0, 2))
         return vectors.unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)

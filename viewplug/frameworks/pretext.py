@@ -6,8 +6,9 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from viewplug.backbones import backbone_layout, pooled
+from viewplug.backbones import backbone_layout
 from viewplug.frameworks.branch import built
+from viewplug.frameworks.parts import vectors_of_parts
 from viewplug.ops import at_least_float32
 from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
@@ -35,7 +36,7 @@ class Pretext(BaseModel):
         latest: as of ``viewplug.Siamese``: ``parts`` -> online -> the parts' vectors of the last training forward.
 
     Raises:
-        ValueError: a batch without the task's source.
+        ValueError: a batch without the task's source, or parts of a size that the backbone cannot take.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Pretext(BaseModel):
                 'pipeline, inputs from one image a sample, without MultiView'
             )
         parts, labels = self.task(images)
-        vectors = pooled(self.backbone(parts.flatten(0, 1)))
+        vectors = vectors_of_parts(self.backbone, parts.flatten(0, 1), self.task.source)
         self.latest['parts'] = dict(online={0: vectors.detach()}, target={})
         logits = at_least_float32(self.classifier(self.part_fc(vectors).unflatten(0, parts.shape[:2]).flatten(1)))
         accuracy = 100 * (logits.detach().argmax(dim=1) == labels).float().mean()
