@@ -15,8 +15,8 @@ def pooled(features: Features, dtype: torch.dtype | None = None) -> Tensor:
     """What a backbone gives -> (N, D).
 
     Of a mapping (``viewplug.QueryViT``) the class token counts, ``cls``; of a tuple (stages; a ViT's patch tokens with
-    the class token last) the last element. Maps (N, D, h, w) are averaged over positions, tokens (N, L, D) over tokens,
-    vectors (N, D) stay.
+    the class token last) the last element. Maps (N, D, h, w) are averaged over positions, tokens (N, L, D) over tokens
+    (all that a timm ViT in mmpretrain's TIMMBackbone gives, class and register tokens too), vectors (N, D) stay.
 
     Args:
         dtype: to average in.
