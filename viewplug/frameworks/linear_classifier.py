@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from mmpretrain.models.classifiers import ImageClassifier
+from torch import Tensor
 
+from viewplug.backbones.pooling import pooled
 from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
 
@@ -14,7 +16,8 @@ class LinearClassifier(ImageClassifier):
 
     The backbone is frozen from birth, before DDP looks for parameters that want gradients, and remains in evaluation
     mode through ``train()``. Unlike a backbone's own ``frozen_stages`` this holds for every backbone and all of it.
-    ``viewplug.FrozenBackboneHook`` checks it while training.
+    ``viewplug.FrozenBackboneHook`` checks it while training. Tokens (N, L, D) that come to the head are averaged, as
+    kNN does (:func:`viewplug.backbones.pooled`).
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -26,3 +29,11 @@ class LinearClassifier(ImageClassifier):
         super().train(mode)
         self.backbone.eval()
         return self
+
+    def extract_feat(self, inputs, stage: str = 'neck'):
+        if stage == 'pre_logits':
+            return self.head.pre_logits(self.extract_feat(inputs))
+        features = super().extract_feat(inputs, stage)
+        last = features[-1] if isinstance(features, tuple | list) else features
+        is_tokens = stage == 'neck' and isinstance(last, Tensor) and last.dim() == 3
+        return (pooled(last),) if is_tokens else features
