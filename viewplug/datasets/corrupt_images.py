@@ -92,12 +92,16 @@ def load_checked(loader: LoadImageFromFile, results: dict, remark: Callable[[str
     if '://' not in path:
         with open(path, 'rb') as file:
             to_8_bits = loader.color_type != 'unchanged' and loader.imdecode_backend != 'tifffile'
-            _check(file, loaded['img'] if to_8_bits else None, lambda text: remark(f'{path} {text}'))
+            check_content(file, loaded['img'] if to_8_bits else None, lambda text: remark(f'{path} {text}'))
     return loaded
 
 
-def _check(file: BinaryIO, image: np.ndarray | None, remark: Callable[[str], None]) -> None:
-    """Of the file of a decoded image, what decoders let pass; without ``image`` its depth is not looked at."""
+def check_content(file: BinaryIO, image: np.ndarray | None, remark: Callable[[str], None]) -> None:
+    """Look in the file of a decoded image for what decoders let pass; without ``image`` its depth does not count.
+
+    Raises:
+        Unreadable: The image is not whole, or its values have no place in 8 bits.
+    """
     if _lacks_jpeg_end(file):
         try:
             with Image.open(file) as opened:

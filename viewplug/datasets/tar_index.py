@@ -1,75 +1,54 @@
-"""Where the images of a tar file begin and end."""
+"""What :func:`scan_tar` found in a tar file, in a small file beside it."""
 
 from __future__ import annotations
 
+import json
 import os
-import tarfile
 import tempfile
+import zlib
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-EXTENSIONS = ('jpg', 'jpeg', 'png', 'bmp', 'ppm', 'webp')
-COLUMNS = 3
+from viewplug.datasets.tar_scan import COLUMNS, scan_tar
+
+FORMAT = 2  # Another number where scan_tar finds other rows in the same tar: index files are then made anew.
 ROW_BYTES = 8 * COLUMNS
-# Nanoseconds by which file systems round times.
-CLOCK = 2_000_000_000
+HEADER_BYTES = 20 * ROW_BYTES
+# Nanoseconds by which file systems round times, and what rounded times are multiples of.
+CLOCK, ROUNDED = 2_000_000_000, 100
+# Tars are padded to 10 KiB, and some storage has no times, so four pieces of a tar are compared too.
+SAMPLES, SAMPLE_BYTES = 4, 16_384
 
 
-def scan_tar(path: str | os.PathLike) -> np.ndarray:
-    """A row for each image of an uncompressed tar, in the order of the file: offset, bytes, label.
+class TarSummary(NamedTuple):
+    """How many images a tar has, and how many files were left out by extension."""
 
-    Members whose names agree up to the first dot are one sample, as webdataset has it: ``a/0001.jpg`` is its image,
-    ``a/0001.cls`` (a number) its label, -1 if there is none. Samples without an image, and names that begin with a
-    dot, are left out. Headers are read and what lies between is skipped.
-
-    Returns:
-        (n, 3) int64.
-
-    Raises:
-        ValueError: the file is no uncompressed tar, or a ``.cls`` is no number.
-    """
-    rows, images, labels = [], {}, {}
-    try:
-        with tarfile.open(path, 'r:') as tar:
-            for member in tar:
-                tar.members = []  # tarfile would keep them all
-                folder, name = os.path.split(member.name)
-                stem, _, extension = name.partition('.')
-                key = f'{folder}/{stem}'
-                if not member.isfile() or not stem:
-                    continue
-                if extension.lower() in EXTENSIONS and key not in images:
-                    images[key] = len(rows)
-                    rows.append([member.offset_data, member.size, -1])
-                elif extension.lower() == 'cls':
-                    labels[key] = _number(path, member.name, tar.extractfile(member).read())
-    except tarfile.TarError as error:
-        raise ValueError(f'viewplug.TarShards: {path} is no uncompressed tar file ({error}); pack it anew') from error
-    for key, label in labels.items():
-        if key in images:
-            rows[images[key]][2] = label
-    return np.array(rows, dtype=np.int64).reshape(-1, COLUMNS)
+    images: int
+    left_out: Counter
 
 
 def write_index(tar: str | os.PathLike, index: str | os.PathLike) -> None:
     """Keep :func:`scan_tar` in a file, 24 bytes an image, replaced as a whole: processes may do it at once.
 
-    The file takes over the tar's time, by which :func:`count_images` knows that they belong together.
+    It begins with a line of JSON, in which stand size, time and a sample of the tar: by those :func:`summarise` knows
+    that they belong together.
 
     Raises:
         ValueError: as :func:`scan_tar`.
         OSError: the folder cannot be written.
     """
-    time = os.stat(tar).st_mtime_ns
-    rows = scan_tar(tar)
+    status, sample = os.stat(tar), _sample(tar)
+    rows, left_out = scan_tar(tar)
     Path(index).parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(index)), prefix='.viewplug_index_')
     try:
         with os.fdopen(handle, 'wb') as file:
-            rows.tofile(file)
+            file.write(_header(status, sample, len(rows), left_out))
+            file.write(rows.tobytes())
         os.chmod(temporary, 0o644)  # others train on the same shards
-        os.utime(temporary, ns=(time, time))
         os.replace(temporary, index)
     except BaseException:
         os.unlink(temporary)
@@ -78,21 +57,59 @@ def write_index(tar: str | os.PathLike, index: str | os.PathLike) -> None:
 
 def read_index(index: str | os.PathLike) -> np.ndarray:
     """(n, 3) int64 of a file of :func:`write_index`."""
-    return np.fromfile(index, np.int64).reshape(-1, COLUMNS)
+    return np.fromfile(index, np.int64, offset=HEADER_BYTES).reshape(-1, COLUMNS)
 
 
-def count_images(tar: str | os.PathLike, index: str | os.PathLike) -> int | None:
-    """How many images an index has, without opening it; None if it is missing or its tar is another one by now."""
+def summarise(tar: str | os.PathLike, index: str | os.PathLike) -> TarSummary | None:
+    """What an index says; None if it is missing, of another format, or its tar is another one by now.
+
+    Neither inode nor change time is compared, so that copies of both files stay together, and machines that mount them
+    agree. A tar that was replaced by one of the same size, time and sample is not noticed.
+    """
     try:
-        status = os.stat(index)
-    except (FileNotFoundError, NotADirectoryError):
+        with open(index, 'rb') as file:
+            header = json.loads(file.read(HEADER_BYTES))
+            rows = os.fstat(file.fileno()).st_size - HEADER_BYTES
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no JSON
         return None
-    same = abs(status.st_mtime_ns - os.stat(tar).st_mtime_ns) < CLOCK
-    return status.st_size // ROW_BYTES if same else None
+    if not isinstance(header, dict) or header.get('format') != FORMAT or rows != header['images'] * ROW_BYTES:
+        return None
+    status = os.stat(tar)
+    same = header['tar_bytes'] == status.st_size and _same_time(header['tar_mtime_ns'], status.st_mtime_ns)
+    if not same or header['tar_sample'] != _sample(tar):
+        return None
+    return TarSummary(header['images'], Counter(header['left_out']))
 
 
-def _number(path: str | os.PathLike, name: str, text: bytes) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f'viewplug.TarShards: {name} in {path} must hold a class number, got {text[:40]!r}') from None
+def _header(status: os.stat_result, sample: int, images: int, left_out: Counter) -> bytes:
+    for kinds in range(8, -1, -1):  # as many as there is room for
+        kept = dict(left_out.most_common(kinds))
+        rest = sum(left_out.values()) - sum(kept.values())
+        header = dict(
+            format=FORMAT,
+            images=images,
+            tar_bytes=status.st_size,
+            tar_mtime_ns=status.st_mtime_ns,
+            tar_sample=sample,
+            left_out=kept | ({'others': rest} if rest else {}),
+        )
+        line = json.dumps(header).encode()
+        if len(line) < HEADER_BYTES:
+            break
+    return line.ljust(HEADER_BYTES - 1) + b'\n'
+
+
+def _same_time(one: int, other: int) -> bool:
+    """Exactly, unless a file system or a copy rounded one of them."""
+    rounded = one % ROUNDED == 0 or other % ROUNDED == 0
+    return one == other or (rounded and abs(one - other) < CLOCK)
+
+
+def _sample(tar: str | os.PathLike) -> int:
+    """A checksum of the beginning, the end and what is evenly between them; of all bytes if the tar is small."""
+    checksum = 0
+    with open(tar, 'rb', buffering=0) as file:
+        last = max(os.fstat(file.fileno()).st_size - SAMPLE_BYTES, 0)
+        for place in range(SAMPLES):
+            checksum = zlib.crc32(os.pread(file.fileno(), SAMPLE_BYTES, last * place // (SAMPLES - 1)), checksum)
+    return checksum

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections import OrderedDict
-from glob import glob
+from collections import Counter
+from collections.abc import Callable
+from glob import escape, glob
+from io import BytesIO
 
 import mmcv
 import numpy as np
-from mmengine.dist import get_dist_info
+from mmengine.dist import get_dist_info, is_main_process
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 
-from viewplug.datasets.tar_index import count_images, read_index, write_index
+from viewplug.datasets.corrupt_images import CorruptRecord, Unreadable, check_content
+from viewplug.datasets.image_files import in_words, printable
+from viewplug.datasets.open_shards import OpenShards
+from viewplug.datasets.tar_index import summarise, write_index
 from viewplug.registry import DATASETS
 
 
@@ -24,9 +28,12 @@ class TarShards(BaseDataset):
 
     Image ``i`` is the i-th of all shards in the order of their names: ``sample_idx`` is exact, so that boxes, kNN and
     wrappers work as on any data set. Memory is a name and a number a shard, nothing an image: where a shard's images
-    begin stands in a small file (24 bytes an image) that is made beside each tar at first use, by all ranks together,
-    and read when the shard is opened. Reads go by offset, so workers share the files; with
-    ``sampler=dict(type='viewplug.ShardSampler')`` each rank goes through whole shards one after another.
+    begin stands in a small file (24 bytes an image) that is made beside each tar at first use, and anew when the tar
+    has changed, by all ranks together, and read when the shard is opened. Reads go by offset, so workers share the
+    files; with ``sampler=dict(type='viewplug.ShardSampler')`` each rank goes through whole shards one after another.
+
+    Images are what :class:`ImageFolder` takes for them, and what belongs to none of them is counted in one line:
+    :func:`viewplug.datasets.tar_scan.scan_tar` has the rules.
 
     A sample has ``img`` (H, W, 3) uint8, BGR, ``img_path`` (of the tar), ``sample_idx``, and ``gt_label`` where the tar
     has a ``.cls`` for it: no loading step is needed. What cannot be decoded is replaced by another image, at random,
@@ -46,8 +53,8 @@ class TarShards(BaseDataset):
 
     Raises:
         FileNotFoundError: no shard matches.
-        ValueError: a shard is no uncompressed tar, there is no image, an index cannot be written, or a subset is asked
-            for.
+        ValueError: a shard is no uncompressed tar or breaks off, there is no image, an index cannot be written, or a
+            subset is asked for.
     """
 
     def __init__(
@@ -62,24 +69,35 @@ class TarShards(BaseDataset):
         if kwargs.get('indices') is not None:
             raise ValueError("viewplug.TarShards has no list to take indices from; leave shards out by 'shards'")
         self.shards, self.index_root, self.backend = shards, index_root, backend
-        self._open = _OpenShards(max_open)
+        self._open, self._remarked = OpenShards(max_open), CorruptRecord(1)
         super().__init__(ann_file='', data_root=os.path.expanduser(data_root), **kwargs)
 
     def full_init(self) -> None:
         """Find the shards, and make the index files that are missing or whose tar has changed."""
         if self._fully_initialized:
             return
-        self.paths = sorted(glob(os.path.join(self.data_root, self.shards)))
+        self.paths = sorted(glob(os.path.join(escape(self.data_root), self.shards)))
         if not self.paths:
             raise FileNotFoundError(
                 f'viewplug.TarShards: no file {os.path.join(os.path.abspath(self.data_root), self.shards)}: set '
                 'data_root to the folder of the tar files, and shards to their names'
             )
         self._make_indices()
-        counts = [count_images(path, self._index(path)) for path in self.paths]
-        self.shard_starts = np.cumsum([0, *counts])
+        found = [summarise(path, self._index(path)) for path in self.paths]
+        if None in found:
+            raise ValueError(
+                f'viewplug.TarShards: {self.paths[found.index(None)]} was written while its images were counted: wait '
+                'until it is finished, and start again'
+            )
+        self.shard_starts = np.cumsum([0, *(summary.images for summary in found)])
+        left_out = in_words(sum((summary.left_out for summary in found), Counter()), 8)
         if not len(self):
-            raise ValueError(f'viewplug.TarShards: no image in {len(self.paths)} tar files of {self.data_root}')
+            raise ValueError(
+                f'viewplug.TarShards: no image in {len(self.paths)} tar files of {self.data_root}, which hold '
+                f'{left_out or "nothing else"}: set data_root and shards to tar files of images'
+            )
+        if left_out and is_main_process():
+            _warn(f'{len(self)} images in {len(self.paths)} tar files of {self.data_root}; left out: {left_out}')
         self._fully_initialized = True
 
     def __len__(self) -> int:
@@ -103,15 +121,23 @@ class TarShards(BaseDataset):
         info = self.get_data_info(idx)
         path, offset, size = info['img_path'], info.pop('offset'), info.pop('size')
         file, _ = self._open.get(path, self._index(path))
-        image = _decoded(os.pread(file.fileno(), size, offset), self.backend)
-        if image is None:
-            text = f'viewplug.TarShards: image {idx}, {size} bytes from {offset} on in {path}, cannot be decoded'
+        try:
+            content = os.pread(file.fileno(), size, offset)
+            image = _decoded(content, self.backend, lambda text: self._remark(f'image {idx} in {path} {text}'))
+        except Unreadable as error:
+            text = f'image {idx}, {size} bytes from {offset} on in {path}, cannot be decoded ({error})'
             if self.test_mode:
-                raise ValueError(f'{text}, and test_mode=True replaces none: pack the shard anew, or remove it')
-            print_log(f'{text}; another one takes its place', 'current', logging.WARNING)
+                raise ValueError(
+                    f'viewplug.TarShards: {text}, and test_mode=True replaces none: pack the shard anew, or remove it'
+                ) from error
+            _warn(f'{text}; another one takes its place')
             return None
         info.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return self.pipeline(info)
+
+    def _remark(self, text: str) -> None:
+        if self._remarked.add(0):
+            _warn(text)
 
     def get_subset(self, indices):
         raise ValueError("viewplug.TarShards has no list to take a subset of; leave shards out by 'shards'")
@@ -120,11 +146,11 @@ class TarShards(BaseDataset):
 
     def _make_indices(self) -> None:
         rank, world = get_dist_info()
-        missing = [path for path in self.paths if count_images(path, self._index(path)) is None]
+        missing = [path for path in self.paths if summarise(path, self._index(path)) is None]
         # Ranks begin at different places and skip what others have done meanwhile: nobody has to wait.
         first = len(missing) * rank // world
         for path in missing[first:] + missing[:first]:
-            if count_images(path, self._index(path)) is not None:
+            if summarise(path, self._index(path)) is not None:
                 continue
             try:
                 write_index(path, self._index(path))
@@ -139,34 +165,18 @@ class TarShards(BaseDataset):
         return os.path.join(self.index_root or self.data_root, name)
 
 
-class _OpenShards:
-    """The last few shards that this process read: their files and rows. Copies and pickles start empty."""
-
-    def __init__(self, most: int) -> None:
-        if most < 1:
-            raise ValueError(f'viewplug.TarShards: max_open must be at least 1, got {most}')
-        self.most, self.found = most, OrderedDict()
-
-    def get(self, path: str, index: str) -> tuple:
-        if path not in self.found:
-            file = open(path, 'rb', buffering=0)  # noqa: SIM115 (closed as it leaves the dict)
-            with contextlib.suppress(AttributeError, OSError):  # not everywhere
-                # Samplers read a shard whole, in an order that is mixed a little: fetch it in one sequential read.
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
-            self.found[path] = file, read_index(index)
-            if len(self.found) > self.most:
-                self.found.popitem(last=False)
-        self.found.move_to_end(path)
-        return self.found[path]
-
-    def __reduce__(self):
-        return _OpenShards, (self.most,)
-
-
-def _decoded(content: bytes, backend: str) -> np.ndarray | None:
+def _decoded(content: bytes, backend: str, remark: Callable[[str], None]) -> np.ndarray:
     try:
-        return mmcv.imfrombytes(content, flag='color', backend=backend)
+        image = mmcv.imfrombytes(content, flag='color', backend=backend)
     except MemoryError:
         raise
-    except Exception:  # every decoder has its own
-        return None
+    except Exception as error:  # every decoder has its own
+        raise Unreadable(f'{type(error).__name__}: {" ".join(str(error).split())[:200]}') from error
+    if image is None:
+        raise Unreadable('truncated, or not an image')
+    check_content(BytesIO(content), image, remark)
+    return image
+
+
+def _warn(text: str) -> None:
+    print_log(f'viewplug.TarShards: {printable(text)}', 'current', logging.WARNING)
