@@ -6,6 +6,8 @@ import os
 
 from mmengine import Config
 
+from viewplug.registry import class_name
+
 DOWNLOADABLE = ('CIFAR', 'MNIST', 'STL10', 'TinyImageNet')
 LOAD_RGB = [dict(type='LoadImageFromFile'), dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy')]
 """mmcv's loader gives BGR, and only mmpretrain's way through PIL changes that."""
@@ -32,10 +34,12 @@ def set_data_root(cfg: Config, root: str) -> None:
     """Train on a folder of images in place of the config's data set, in the channel order that its pipeline expects."""
     if not os.path.isdir(root):
         raise UserError(f'--data-root: no folder {os.path.abspath(root)}')
-    pipeline = leaf_configs(cfg.train_dataloader.dataset)[0].pipeline
+    own = leaf_configs(cfg.train_dataloader.dataset)[0]
+    pipeline = own.pipeline
     loads = any(step.type.split('.')[-1].startswith('Load') for step in pipeline)
-    if not loads:  # the data set gave images itself, in RGB
-        pipeline = [*LOAD_RGB, *pipeline]
+    if not loads:  # the data set gave images itself: in BGR, as what the pre-processor swaps, or in RGB
+        bgr = (cfg.get('data_preprocessor') or {}).get('to_rgb') or class_name(own.type) == 'ShapeScenes'
+        pipeline = [*(LOAD_RGB[:1] if bgr else LOAD_RGB), *pipeline]
     cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
     cfg.in_memory = False  # a folder may hold anything
 
