@@ -50,6 +50,7 @@ def browse(args: argparse.Namespace) -> None:
     import torch
     from mmengine.registry import init_default_scope
 
+    from viewplug.evaluation.classes import check_classes
     from viewplug.evaluation.embeddings import choose, sources_of
     from viewplug.evaluation.knn import nearest
     from viewplug.evaluation.trained_model import trained_model
@@ -73,12 +74,10 @@ def browse(args: argparse.Namespace) -> None:
     sources = choose([args.embedding], sources_of(model, args.encoder))[args.embedding]
     bank = images_of(knn.train_dataloader.dataset if knn else None, cfg)
     queries = images_of(knn.val_dataloader.dataset, cfg) if knn else bank
-    bank_rows = spread(len(bank), args.bank)
-    query_rows = (
-        [bank_rows[k] for k in spread(len(bank_rows), args.num)] if knn is None else spread(len(queries), args.num)
-    )
-    bank_features, bank_labels = read(model, bank, bank_rows, sources, args)
-    features, labels = read(model, queries, query_rows, sources, args)
+    check_classes(bank, queries)
+    bank_rows, bank_features, bank_labels = read(model, bank, spread(len(bank), args.bank), sources, args, 'the bank')
+    wanted_rows = spread(len(queries), args.num) if knn else [bank_rows[k] for k in spread(len(bank_rows), args.num)]
+    query_rows, features, labels = read(model, queries, wanted_rows, sources, args, 'the queries')
     own = knn is None  # the nearest image of a bank that holds the query is the query
     wanted = min(args.neighbours, len(bank_rows) - own)
     if wanted < 1:
@@ -159,21 +158,34 @@ def query_places(query_rows: list[int], bank_rows: list[int]) -> list[int]:
     return [bank_rows.index(row) for row in query_rows]
 
 
-def read(model, dataset, rows: list[int], sources, args):
-    """Embeddings (len(rows), D), unit parts side by side, and labels or None."""
+def read(model, dataset, rows: list[int], sources, args, where: str):
+    """The rows that can be read, their embeddings (N, D), unit parts side by side, and labels or None."""
     import torch
 
     from viewplug.evaluation.embeddings import embed
+    from viewplug.evaluation.image_sizes import one_size
+    from viewplug.evaluation.stand_ins import is_stand_in, left_out, marked
 
-    features, labels = [], []
+    kept, features, labels, images = [], [], [], marked(dataset)
     for start in range(0, len(rows), args.batch_size):
-        samples = [dataset[index] for index in rows[start : start + args.batch_size]]
-        inputs = model.data_preprocessor(batch_of(samples), False)['inputs']
+        chosen = {row: images[row] for row in rows[start : start + args.batch_size]}
+        chosen = {row: sample for row, sample in chosen.items() if not is_stand_in(sample.get('data_samples'))}
+        if not chosen:
+            continue
+        with one_size('dataset.pipeline of the KNNHook'):
+            batch = batch_of(list(chosen.values()))
+        inputs = model.data_preprocessor(batch, False)['inputs']
         found = embed(model, inputs[0] if isinstance(inputs, list | tuple) else inputs, args.encoder)
         features.append(torch.cat([found[source] for source in sources], dim=1).cpu())
-        labels += [int(sample['data_samples'].get('gt_label', -1)) for sample in samples]
+        labels += [int(sample['data_samples'].get('gt_label', -1)) for sample in chosen.values()]
+        kept += chosen
+    if len(kept) < len(rows):
+        sentence = left_out(len(rows) - len(kept), len(rows), where)
+        if not kept:
+            raise ValueError(f'{sentence}, and there is no other')
+        print(sentence)
     known = torch.tensor(labels)
-    return torch.cat(features), known if (known >= 0).all() else None
+    return kept, torch.cat(features), known if (known >= 0).all() else None
 
 
 def batch_of(samples: list[dict]) -> dict:

@@ -119,8 +119,9 @@ def test(cfg, model, checkpoint, embeddings, strength, device, args):
         print('--own-crops: the boxes of the checkpoint are of other images; crops come from whole images')
     total = min(args.num_images or len(views), len(views))
     judge = ContrastiveTest(embeddings, args.dims, min(args.gallery, total), args.bins)
-    done, last = 0, ()
+    done, read, last = 0, 0, ()
     for first, second, geometry in views:
+        read += len(first)
         size = min(len(first), total - done)
         first, second = first[:size], second[:size]
         iou = None if geometry is None else geometry.iou(0, 1)[:size].cpu()
@@ -129,7 +130,10 @@ def test(cfg, model, checkpoint, embeddings, strength, device, args):
         done, last = done + size, (first, second, iou)
         if done >= total:
             break
-    result = dict(images=done, gallery=judge.gallery_images, embeddings=judge.result())
+    unreadable = views.asked - read
+    if not done:
+        raise ValueError(f'none of the {views.asked} images can be read, so there is nothing to test')
+    result = dict(images=done, unreadable=unreadable, gallery=judge.gallery_images, embeddings=judge.result())
     return result, pairs_to_draw(*last, judge.latest_ranks[judge.cells[0]], views.preprocessor)
 
 
@@ -177,7 +181,9 @@ def draw(out: Path, report: dict, others: list[dict], pairs) -> list[Path]:
 
 def say(report: dict) -> None:
     for result in report['results']:
-        print(f'{result["images"]} images, gallery {result["gallery"]}, augmentation strength {result["strength"]}')
+        left_out = f' ({result["unreadable"]} more cannot be read: left out)' if result['unreadable'] else ''
+        strength = result['strength']
+        print(f'{result["images"]} images{left_out}, gallery {result["gallery"]}, augmentation strength {strength}')
         for name, lengths in result['embeddings'].items():
             for dim, cell in lengths.items():
                 tops = ', '.join(

@@ -146,6 +146,14 @@ def test_images_of_several_sizes_are_answered_with_the_pipeline_and_the_remedy(t
         make_runner(tmp_path / 'a', [knn_hook(train_dataloader=bank, val_dataloader=val)]).train()
 
 
+def test_images_that_cannot_be_read_are_left_out_and_said_once(tmp_path):
+    bank = folder_loader(make_folder(tmp_path / 'train', ('cat', 'dog')))
+    val = folder_loader(make_folder(tmp_path / 'val', ('cat', 'dog')))
+    (tmp_path / 'val/cat/2.png').write_bytes(b'')  # a dog would stand in for it
+    make_runner(tmp_path / 'a', [knn_hook(train_dataloader=bank, val_dataloader=val)]).train()
+    assert log_text(tmp_path / 'a').count('kNN: 1 of 6 images of val_dataloader cannot be read: it is left out') == 1
+
+
 def test_the_line_of_a_curve_reads_as_promised():
     records = [dict(label='untrained', top1={20: 29.5}), dict(label='epoch 1', top1={20: 33.0})]
     assert describe_curve(records, 20) == 'kNN top-1 (k=20): 29.5 (untrained) -> 33.0 (epoch 1), +3.5 points'

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from labelled_folders import make_folder
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,6 +97,24 @@ def test_a_folder_of_images_is_searched_in_its_own_colours(tool, files, tmp_path
     queries, near, similarity, labels, *_ = drawn[0]
     assert near.shape[:2] == (6, 5) and labels is None
     assert (queries[:, 0].mean() - queries[:, 2].mean()) > 0.4  # red stays red
+
+
+def test_files_that_cannot_be_read_are_no_neighbours_and_no_queries(tool, files, tmp_path, monkeypatch, capsys):
+    from viewplug.visualization import neighbour_sheet
+
+    folder = make_folder(tmp_path / 'images', ('cat', 'dog'))
+    for name in ('cat/0.png', 'dog/2.png'):
+        (folder / name).write_bytes(b'')
+    drawn = []
+    monkeypatch.setattr(
+        neighbour_sheet, 'draw_neighbours', lambda *args: drawn.append(args) or Image.new('RGB', (1, 1))
+    )
+    options = ['--data-root', str(folder), '--neighbours', '20', '--out', str(tmp_path / 'sheet.png')]
+    assert tool.main([*map(str, files), *options]) == 0
+    queries, near, similarity, *_ = drawn[0]
+    assert near.shape[:2] == (4, 3)
+    assert (near - queries[:, None]).abs().amax(dim=(2, 3, 4)).min() > 0
+    assert '2 of 6 images of the bank cannot be read: they are left out' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

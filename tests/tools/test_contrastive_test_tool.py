@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from labelled_folders import make_folder
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +96,20 @@ def test_a_chosen_embedding_of_a_few_images_is_compared_with_another_result(tool
     assert found[0][0]['images'] == found[0][0]['gallery'] == 30
     assert found[0] == found[1]  # the target starts equal to online
     assert (tmp_path / 'second_lengths.png').exists() and not (tmp_path / 'second_strengths.png').exists()
+
+
+@pytest.mark.parametrize('views', ['sample', 'device'])
+def test_files_that_cannot_be_read_are_not_tested(views, tool, files, tmp_path, capsys):
+    folder = make_folder(tmp_path / 'images', number=4)
+    for name in ('cat/0.png', 'cat/1.png', 'owl/3.png'):
+        (folder / name).write_bytes(b'')
+    out = tmp_path / 'found.json'
+    command = [*map(str, files), '--data-root', str(folder), '--dims', 'full', '--batch-size', '4', '--out', str(out)]
+    assert tool.main([*command, '--cfg-options', f'views={views}']) == 0
+    (result,) = json.loads(out.read_text())['results']
+    assert (result['images'], result['unreadable'], result['gallery']) == (13, 3, 13)
+    assert result['embeddings']['backbone']['full']['n'] == 13
+    assert '13 images (3 more cannot be read: left out), gallery' in capsys.readouterr().out
 
 
 def test_own_crops_are_cut_with_the_boxes_of_the_checkpoint(tool, files, tmp_path, monkeypatch, capsys):

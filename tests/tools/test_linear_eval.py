@@ -227,11 +227,32 @@ def test_labels_of_other_class_folders_are_refused(tool, work_dir, tmp_path, mon
     assert re.search('error: the validation data .* missing cat', capsys.readouterr().err)
 
 
-def _rank(folder):
+def broken_folders(root):
+    """A config of two classes, of which the first third of the validation images cannot be read."""
+    cfg = pretraining_config()
+    for split in ('train', 'val'):
+        folder = make_folder(root / split, ('cat', 'dog'))
+        cfg.custom_hooks[0][f'{split}_dataloader'] = folder_loader(folder)
+    for index in (0, 2):
+        (root / f'val/cat/{index}.png').write_bytes(b'')
+    return cfg
+
+
+def test_validation_images_that_cannot_be_read_are_left_out_and_said_once(tool, work_dir, tmp_path, monkeypatch):
+    broken_folders(tmp_path).dump(work_dir / 'moco.py')
+    assert call(tool, monkeypatch, work_dir, '--epochs', '2', *SHORT) == 0
+    result = json.loads((work_dir / 'linear_eval.json').read_text())
+    assert (result['train_images'], result['val_images'], result['unreadable_val_images']) == (6, 4, 2)
+    assert result['top1'] in (0, 25, 50, 75, 100) and 'left_out' not in result
+    (log,) = (work_dir / 'linear').glob('*/*.log')
+    assert log.read_text().count('2 of 6 images of val_dataloader cannot be read: they are left out') == 1
+
+
+def _rank(folder, cfg=None):
     os.environ['LOCAL_RANK'] = str(torch.distributed.get_rank())
     protocol = Config.fromfile(ROOT / 'configs/_base_/linear_small.py')
     protocol.batch_size, protocol.num_workers = 16, 0
-    cfg = linear_config(pretraining_config(), f'{folder}/epoch_3.pth', protocol, epochs=2, world_size=2)
+    cfg = linear_config(cfg or pretraining_config(), f'{folder}/epoch_3.pth', protocol, epochs=2, world_size=2)
     cfg.merge_from_dict(
         dict(
             work_dir=f'{folder}/linear',
@@ -249,6 +270,18 @@ def test_two_processes_share_the_batch_and_agree_on_the_accuracy(work_dir, tmp_p
     first, second = in_processes(_rank, tmp_path / 'meet', str(work_dir))
     assert first == second == json.loads((work_dir / 'linear_eval.json').read_text())
     assert (first['batch_size'], first['val_images']) == (16, 12)
+
+
+def test_two_processes_leave_out_the_same_images_as_one(work_dir, tmp_path):
+    (tmp_path / 'meet').mkdir()
+    first, second = in_processes(_rank_of_broken, tmp_path / 'meet', work_dir)
+    assert first == second and (first['val_images'], first['unreadable_val_images']) == (4, 2)
+    assert first['top1'] in (0, 25, 50, 75, 100)
+
+
+def _rank_of_broken(work_dir):
+    folder = work_dir / f'data{torch.distributed.get_rank()}'
+    return _rank(str(work_dir), broken_folders(folder))
 
 
 VIT = dict(

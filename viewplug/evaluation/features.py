@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 from mmengine.dist import all_gather, get_dist_info
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from viewplug.backbones.pooling import Features, pooled
+from viewplug.evaluation.stand_ins import is_stand_in
+
+STAND_IN = torch.iinfo(torch.int64).min
 
 
 @torch.no_grad()
@@ -27,7 +30,8 @@ def extract_features(
         backbone: Reads the features with this module in place of ``model.backbone``, e.g. the momentum copy.
 
     Returns:
-        Features (len, D) float32 on ``device``, and labels (len,), None when a sample has no ``gt_label``.
+        Features (len, D) float32 on ``device``, and labels (len,), None when a sample has no ``gt_label``; the label of
+        an image that stands in for an unreadable one (:mod:`viewplug.evaluation.stand_ins`) is :data:`STAND_IN`.
     """
     backbone = backbone if backbone is not None else getattr(model, 'backbone', model)
     device = device if device is not None else next(backbone.parameters()).device
@@ -59,15 +63,19 @@ def pool(features: Features) -> Tensor:
     return F.normalize(pooled(features, torch.float32).float(), dim=1)
 
 
-def share(loader: DataLoader) -> DataLoader:
-    """``loader`` with this rank's images rank, rank + W, ...: in order, each once, whatever its sampler was."""
+def share(loader: DataLoader, dataset: Dataset | None = None) -> DataLoader:
+    """``loader`` with this rank's images rank, rank + W, ...: in order, each once, whatever its sampler was.
+
+    ``dataset`` takes the place of the loader's, image by image.
+    """
     rank, world = get_dist_info()
     if len(loader.dataset) < world:
         raise ValueError(f'a data set of {len(loader.dataset)} images cannot be shared by {world} processes.')
     batch_size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 64)
     names = ('num_workers', 'collate_fn', 'pin_memory', 'worker_init_fn', 'multiprocessing_context')
     kept = {name: getattr(loader, name) for name in names}
-    return DataLoader(loader.dataset, batch_size, sampler=range(rank, len(loader.dataset), world), **kept)
+    dataset = loader.dataset if dataset is None else dataset
+    return DataLoader(dataset, batch_size, sampler=range(rank, len(dataset), world), **kept)
 
 
 def gather_shares(rows: Tensor, total: int) -> Tensor:
@@ -90,6 +98,8 @@ def _single_view(inputs: Tensor | Sequence[Tensor]) -> Tensor:
 def _label(sample) -> int | None:
     if sample is None or 'gt_label' not in sample:
         return None
+    if is_stand_in(sample):
+        return STAND_IN
     label = torch.as_tensor(sample.gt_label)
     if label.numel() != 1:
         raise ValueError(f'kNN needs one class per image, got gt_label {label.tolist()}.')

@@ -5,18 +5,21 @@ the protocol of DINO's ``eval_knn.py``: cosine similarity, the k nearest of a la
 exp(similarity / temperature).
 """
 
+import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather
+from mmengine.dist import all_gather, all_reduce
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from viewplug.evaluation.classes import check_classes
-from viewplug.evaluation.features import extract_features, gather_shares, share
+from viewplug.evaluation.features import STAND_IN, extract_features, gather_shares, share
 from viewplug.evaluation.image_sizes import one_size
+from viewplug.evaluation.stand_ins import left_out, marked
 from viewplug.running_stats import average_running_stats
 
 
@@ -98,24 +101,27 @@ def evaluate_knn(
     k: int | Sequence[int] = 20,
     temperature: float = 0.07,
     backbone: nn.Module | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> dict[int, float]:
     """Top-1 accuracy in percent of kNN for each k, the same on every rank; call it on all ranks.
 
     Each rank extracts its share of both data sets (:func:`share`) and searches the neighbours of all validation images
     in its own part of the bank; the parts' k best are merged, so that no rank ever holds the whole bank. Running
-    statistics of batch norm are averaged over the ranks first and stay so: all extract with one network.
+    statistics of batch norm are averaged over the ranks first and stay so: all extract with one network. Images that
+    cannot be read neither vote nor count; ``say`` is given a sentence with their number (default: to the log).
 
     Raises:
-        ValueError: When a loader gives no labels, gives several views of an image or images of several
-            sizes, or the two have other classes.
+        ValueError: When a loader gives no labels, several views of an image, images of several sizes or none that can
+            be read, or the two have other classes.
     """
     ks = check_knn(k, temperature)
     check_classes(train_loader.dataset, val_loader.dataset)
     average_running_stats(model, *([] if backbone is None else [backbone]))
     with one_size('kNN: train_dataloader.dataset.pipeline'):
-        bank, bank_labels = extract_features(model, share(train_loader), backbone=backbone)
+        bank_images = marked(train_loader.dataset)
+        bank, bank_labels = extract_features(model, share(train_loader, bank_images), backbone=backbone)
     with one_size('kNN: val_dataloader.dataset.pipeline'):
-        queries, labels = extract_features(model, share(val_loader), backbone=backbone)
+        queries, labels = extract_features(model, share(val_loader, marked(val_loader.dataset)), backbone=backbone)
     for key, loader, found in (('train', train_loader, bank_labels), ('val', val_loader, labels)):
         if found is None:
             raise ValueError(
@@ -124,10 +130,28 @@ def evaluate_knn(
             )
     total = len(val_loader.dataset)
     queries, labels = gather_shares(queries, total), gather_shares(labels, total)
+    unread = (bank_labels == STAND_IN).sum()
+    if bank_images is not train_loader.dataset:  # others replace no image, and need no exchange
+        all_reduce(unread)
+    for key, number, size in (
+        ('train', int(unread), len(train_loader.dataset)),
+        ('val', int((labels == STAND_IN).sum()), total),
+    ):
+        sentence = f'kNN: {left_out(number, size, f"{key}_dataloader")}'
+        if number == size:
+            raise ValueError(f'{sentence}, and there is no other')
+        if number:
+            (say or _to_log)(sentence)
+    bank, bank_labels = bank[bank_labels != STAND_IN], bank_labels[bank_labels != STAND_IN]
+    queries, labels = queries[labels != STAND_IN], labels[labels != STAND_IN]
     similarity, neighbours = nearest(queries, bank, bank_labels, max(ks))
     similarity, neighbours = merge_nearest(all_gather(similarity), all_gather(neighbours), max(ks))
     predictions = weighted_vote(similarity, neighbours, ks, temperature)
     return {k: 100.0 * (predictions[k] == labels).float().mean().item() for k in ks}
+
+
+def _to_log(sentence: str) -> None:
+    print_log(sentence, 'current', logging.WARNING)
 
 
 def check_knn(k: int | Sequence[int], temperature: float) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.classes import check_classes, classes_of
 from viewplug.evaluation.image_sizes import one_size
 from viewplug.evaluation.linear_data import labelled_datasets, single_view_size, training_pipeline
+from viewplug.evaluation.readable_accuracy import LEFT_OUT, leave_out_stand_ins
 from viewplug.hooks.frozen_backbone import backbone_weights
 from viewplug.registry import DATASETS, MODELS
 from viewplug.resuming import latest_checkpoint
@@ -145,10 +146,12 @@ def run_linear(cfg: Config, result_file: str | Path | None = None, **notes) -> d
     """
     cfg.experiment_name = f'linear_{time.time_ns()}'  # a message hub of its own, in which no other run has a history
     runner = Runner.from_cfg(cfg)
+    leave_out_stand_ins(runner.val_loop)
     with one_size('train_dataloader.dataset.pipeline or val_dataloader.dataset.pipeline'):
         runner.train()
     metrics = runner.val()  # once more, since a run resumed after its last epoch has not validated
     curve = runner.message_hub.get_scalar('val/accuracy/top1').data[0]
+    unread = int(metrics.pop(f'accuracy/{LEFT_OUT}', 0))
     optimizer, weights = cfg.optim_wrapper.optimizer, cfg.model.backbone.get('init_cfg') or {}
     result = dict(
         **{key.removeprefix('accuracy/'): round(float(value), 4) for key, value in metrics.items()},
@@ -157,7 +160,8 @@ def run_linear(cfg: Config, result_file: str | Path | None = None, **notes) -> d
         lr=optimizer.lr,
         batch_size=cfg.train_dataloader.batch_size * runner.world_size,
         train_images=len(runner.train_dataloader.dataset),
-        val_images=len(runner.val_dataloader.dataset),
+        val_images=len(runner.val_dataloader.dataset) - unread,
+        **({'unreadable_val_images': unread} if unread else {}),
         num_classes=cfg.model.head.num_classes,
         seed=runner.seed,
         **{key: weights[key] for key in ('checkpoint', 'prefix') if key in weights},

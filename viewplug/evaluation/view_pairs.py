@@ -10,6 +10,7 @@ from mmengine import Config
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 
+from viewplug.evaluation.stand_ins import without_stand_ins
 from viewplug.hooks.box_targets import BoxTargets
 from viewplug.registry import MODELS
 from viewplug.training_data import leaf_configs
@@ -30,13 +31,16 @@ class ViewPairs:
 
     The first two views of the config's MultiView (or BatchViews) are made as in training, but for their strength and,
     unless ``own_crops``, without ContrastiveCrop: its crops are replaced by random resized ones of the same ranges, so
-    that networks are compared on the same pairs. Every image comes once; the last batch may be smaller.
+    that networks are compared on the same pairs. Every image that can be read comes once; batches may be smaller.
 
     Args:
         cfg: a pre-training config, ours or mmpretrain's; it is not changed.
         strength: see :func:`strengthened`; 0 is crop and resize only.
         own_crops: keep ContrastiveCrop.
         seed: of the order and the views. (Views made in loader workers depend on their number too.)
+
+    Attributes:
+        asked: images of the batches so far, those that cannot be read among them.
 
     Raises:
         ValueError: a negative strength, or no MultiView in the training pipeline.
@@ -59,7 +63,7 @@ class ViewPairs:
         settings = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
         self.preprocessor: nn.Module = MODELS.build({'type': 'viewplug.ViewsDataPreprocessor', **settings}).to(device)
         given = cfg.train_dataloader
-        self.loader = Runner.build_dataloader(
+        loader = Runner.build_dataloader(
             dict(
                 batch_size=batch_size,
                 num_workers=num_workers,
@@ -69,6 +73,8 @@ class ViewPairs:
             ),
             seed=seed,
         )
+        self.loader = without_stand_ins(loader)
+        self.asked = 0
 
     def restore_boxes(self, checkpoint: dict) -> bool:
         """Give ContrastiveCrop the boxes that were in force when the checkpoint was written, if it has any."""
@@ -76,12 +82,16 @@ class ViewPairs:
         return state is not None and BoxTargets(self.loader.dataset, self.preprocessor).restore(state)
 
     def __len__(self) -> int:
-        """Images."""
+        """Images, those that cannot be read among them."""
         return len(self.loader.dataset)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, ViewGeometry | None]]:
         set_random_seed(self.seed)
+        self.asked = 0
         for batch in self.loader:
+            self.asked = min(self.asked + self.loader.batch_size, len(self))
+            if batch is None:
+                continue
             data = self.preprocessor(batch, training=True)
             first, second, *_ = data['inputs']
             geometry = data.get('geometry')

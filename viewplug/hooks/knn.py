@@ -1,7 +1,7 @@
 """The learning curve of a self-supervised run: kNN accuracy of the frozen backbone while it trains."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,7 +21,8 @@ class KNNHook(Hook):
 
     It touches nothing that training sees: random states and training modes are put back, so losses with and without it
     are equal to the bit (CPU). On several processes each extracts its share. It runs before CheckpointHook, so
-    a checkpoint holds the curve up to its own epoch, and a resumed run (not ``load_from``) continues it.
+    a checkpoint holds the curve up to its own epoch, and a resumed run (not ``load_from``) continues it. Images that
+    cannot be read are left out, and their number is logged.
 
     Written to: the log, one line with the whole curve; ``runner.visualizer``, scalars ``knn/top1_k20`` over epochs (or
     iterations); ``runner.message_hub``, scalar ``val/knn_top1`` (of the first k) and info ``knn_curve``. With
@@ -66,6 +67,7 @@ class KNNHook(Hook):
         self._configs = train_dataloader, val_dataloader
         self._loaders: tuple[DataLoader, DataLoader] | None = None
         self._records: list[dict] = []
+        self._said: set[str] = set()
 
     @property
     def curve(self) -> list[tuple[int, float]]:
@@ -100,7 +102,9 @@ class KNNHook(Hook):
         model = unwrapped(runner.model)
         with kept_random_state():
             self._build_loaders(runner)
-            top1 = evaluate_knn(model, *self._loaders, self.ks, self.temperature, self._backbone(model))
+            top1 = evaluate_knn(
+                model, *self._loaders, self.ks, self.temperature, self._backbone(model), say=self._say_once(runner)
+            )
         unit = 'epoch' if self.by_epoch else 'iter'
         self._records.append(dict(step=step, label=label or f'{unit} {step}', top1=top1))
         self._report(runner, step, top1)
@@ -120,6 +124,14 @@ class KNNHook(Hook):
             kind = type(getattr(model, 'target', None)).__name__
             raise ValueError(f'KNNHook: target=True needs a model whose target has a backbone of its own, got {kind}.')
         return backbone
+
+    def _say_once(self, runner) -> Callable[[str], None]:
+        def say(sentence: str) -> None:
+            if sentence not in self._said:
+                self._said.add(sentence)
+                runner.logger.warning(sentence)
+
+        return say
 
     def _build_loaders(self, runner) -> None:
         if self._loaders is not None:
