@@ -7,6 +7,7 @@ from export_runs import ATTO, VIT, loaded, random_run, run
 from mmengine.logging import MMLogger
 
 from viewplug.backbones import pooled
+from viewplug.ops.channels_first import channels_first
 from viewplug.transfer.export import export
 
 RESNET = dict(type='mmpretrain.ResNet', depth=18)
@@ -15,6 +16,15 @@ MMVIT = dict(
     arch=dict(embed_dims=24, num_layers=2, num_heads=3, feedforward_channels=48),
     img_size=32,
     patch_size=8,
+)
+SWIN = dict(
+    type='mmpretrain.TIMMBackbone',
+    model_name='swin_tiny_patch4_window7_224',
+    img_size=32,
+    window_size=1,
+    embed_dim=24,
+    depths=(1, 1, 1, 1),
+    num_heads=(1, 2, 2, 4),
 )
 
 
@@ -54,6 +64,7 @@ def test_equal_names_and_shapes_with_other_features_are_refused_with_the_setting
         (dict(MMVIT, out_type='featmap'), 'model.forward_features(x)[:, 1:].mean(1)'),
         (VIT, 'model(x).mean(1)'),
         (dict(ATTO, features_only=False), 'model(x).mean((2, 3))'),
+        (SWIN, 'model(x).mean((1, 2))'),
         (RESNET, 'model(x)'),
     ],
 )
@@ -63,7 +74,7 @@ def test_the_line_says_how_to_read_the_trained_features(backbone, code, tmp_path
     assert f"features compared: the run's are {code};" in load
     images = torch.randn(2, 3, 32, 32)
     theirs = eval(code, dict(model=loaded(load), x=images))
-    assert torch.allclose(theirs, pooled(model(images)), atol=1e-5)
+    assert torch.allclose(theirs, pooled(channels_first(model)(images)), atol=1e-5)
 
 
 def test_an_earlier_stage_that_the_run_read_is_named(tmp_path):

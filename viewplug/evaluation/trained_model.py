@@ -8,6 +8,7 @@ from mmengine import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
 from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 
@@ -29,6 +30,8 @@ def trained_model(
         settings.setdefault('data_preprocessor', cfg.data_preprocessor)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
         model = MODELS.build(settings)
+        if isinstance(getattr(model, 'backbone', None), nn.Module):
+            channels_first(model.backbone)  # of mmpretrain's frameworks; viewplug's do it themselves
         if path is None:
             model.init_weights()
             return model, {}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from viewplug.ops.channels_first import in_torchs_order
 from viewplug.transfer.model_calls import NOT_THE_NETWORK
 from viewplug.transfer.recorded_backbone import recorded_backbone
 
@@ -72,7 +73,7 @@ class RunFeatures:
         backbone = recorded_backbone(settings, self.weights, self.scope)
         # mmpretrain's backbones for masked images give the features of the whole image with mask=None.
         options = dict(mask=None) if 'mask' in inspect.signature(backbone.forward).parameters else {}
-        return _vector(backbone(image, **options))
+        return _vector(in_torchs_order(backbone, backbone(image, **options)))
 
     def _difference(self, readings: dict[str, Tensor], trained: Tensor) -> str:
         gaps = [(f - trained).abs().max().item() for f in readings.values() if f.shape == trained.shape]
@@ -102,9 +103,11 @@ def _readings(model: nn.Module, image: Tensor, whole: bool) -> dict[str, Tensor]
         outputs['model.forward_features(x)'] = model.forward_features(image)
     found = {}
     for code, output in outputs.items():
+        turned = in_torchs_order(model, output)
+        places = '.mean((2, 3))' if turned is output else '.mean((1, 2))'
         if isinstance(output, list | tuple):
-            code, output = f'{code}[-1]', output[-1]
-        found[code + {4: '.mean((2, 3))', 3: '.mean(1)'}.get(output.dim(), '')] = _vector(output)
+            code, output, turned = f'{code}[-1]', output[-1], turned[-1]
+        found[code + {4: places, 3: '.mean(1)'}.get(output.dim(), '')] = _vector(turned)
         if output.dim() == 3:
             extra = getattr(model, 'num_prefix_tokens', 0)
             found[f'{code}[:, 0]'] = output[:, 0]
