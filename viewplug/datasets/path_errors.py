@@ -28,7 +28,8 @@ def no_image(root: str, found: FoundImages, extensions: Sequence[str], with_labe
         kinds = f'{len(found.images)} images directly in it, but with_label=True reads first-level folders'
     ways = 'point data_root at the images, or set extensions'
     if found.others['.tar']:
-        ways = f"for images in tar files set dataset=dict(type='viewplug.TarShards', data_root={root!r}), else {ways}"
+        shards = f"dataset=dict(type='viewplug.TarShards', data_root={root!r})"
+        ways = f'for images in tar files set {shards} in the config, without a loading step, else {ways}'
     if with_label:
         ways += ' or with_label=False'
     return FileNotFoundError(
