@@ -116,8 +116,10 @@ def running_stats(w: int, channels: int) -> float:
 
 
 def knn(w: int, queries: int, d: int, k: int) -> float:
-    """An evaluation: features and labels of the queries, then the k nearest of each in every part of the bank."""
-    return gather(w, math.ceil(queries / w) * (d * FLOAT + LONG)) + gather(w, queries * k * (FLOAT + LONG))
+    """An evaluation: features and labels of the queries, the k nearest of each in every part of the bank, and how
+    many images of the bank cannot be read."""
+    rows, nearest = math.ceil(queries / w) * (d * FLOAT + LONG), queries * k * (FLOAT + LONG)
+    return gather(w, rows) + gather(w, nearest) + all_reduce(w, LONG)
 
 
 def box_update(w: int, images: int) -> float:
