@@ -272,7 +272,10 @@ def formulas(w: int, parameters: dict[str, int]) -> dict[str, dict[str, float]]:
             'evaluation/knn.py:evaluate_knn': formula.knn(w, IMAGES, 64, K),
             AVERAGE: formula.running_stats(w, 2 * CHANNELS),  # online and target
         },
-        boxes={'hooks/localization.py:_update_if_due': formula.box_update(w, IMAGES)},
+        boxes={
+            'hooks/localization.py:_update_if_due': formula.box_update(w, IMAGES),
+            AVERAGE: formula.running_stats(w, 2 * CHANNELS),
+        },
         maps={'hooks/view_heatmaps.py:merge': formula.merged_maps(w, IMAGES, GRID)},
     )
 

@@ -120,12 +120,12 @@ def run(cfg: Config, args: Namespace) -> None:
         loader = runner.train_loop.dataloader  # built here, before schedulers that count its batches
         check_loader(loader, runner.world_size)
         runner.train()
-    except UserError:
-        raise
     except CorruptImagesError as error:
         begun = progress is not None and progress.taken
         go_on = '; the same command with --resume goes on from the last checkpoint' if begun else ''
         raise UserError(f'{error}{go_on}') from error
+    except UserError:
+        raise
     except Exception as error:
         if progress is not None and progress.taken:
             raise

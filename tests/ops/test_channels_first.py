@@ -5,9 +5,11 @@ import copy
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from torch.utils.data import DataLoader
 from toys import total, toy_resnet, toy_siamese, toy_views
 
 from viewplug.backbones import backbone_layout, pooled
+from viewplug.evaluation.features import extract_features
 from viewplug.frameworks import CPC, LinearClassifier, Pretext
 from viewplug.ops.backbone_heatmaps import HeatmapProbe
 from viewplug.ops.channels_first import channels_first, in_torchs_order
@@ -85,3 +87,13 @@ def test_heat_maps_are_sums_over_channels(prepared):
     with HeatmapProbe(backbone, 'auto', lambda heatmap, inputs: found.append(heatmap)):
         backbone(images)
     assert torch.allclose(found[0], backbone.timm_model(images).sum(dim=3), atol=1e-4)
+
+
+@torch.no_grad()
+def test_features_of_a_model_that_viewplug_did_not_build_are_read_along_the_channels_too():
+    model = torch.nn.Module()
+    model.backbone = built(SWIN)
+    images = torch.randn(4, 3, 64, 64)
+    features, _ = extract_features(model, DataLoader([dict(inputs=image) for image in images], batch_size=2))
+    expected = model.backbone.timm_model(images).mean((1, 2))
+    assert torch.allclose(features, torch.nn.functional.normalize(expected, dim=1), atol=1e-6)

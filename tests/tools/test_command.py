@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from viewplug.command import run_tool
+from viewplug.datasets import CorruptImagesError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,3 +55,11 @@ def test_a_tools_own_exit_status_is_kept_and_bad_arguments_are_one_sentence(caps
     assert run_tool(lambda args: 3, lambda argv: argparse.Namespace(), ('torch',)) == 3
     assert run_tool(wrong, lambda argv: argparse.Namespace(), ('torch',)) == 2
     assert capsys.readouterr().err == 'error: key must be 1, got 2\n'
+
+
+def test_images_that_cannot_be_read_are_one_sentence_of_any_tool(capsys):
+    def wrong(args):
+        raise CorruptImagesError('9 of 12 images cannot be read')
+
+    assert run_tool(wrong, lambda argv: argparse.Namespace(), ('torch',)) == 2
+    assert capsys.readouterr().err == 'error: 9 of 12 images cannot be read\n'

@@ -12,9 +12,10 @@ from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
 from viewplug.datasets.pixel_depth import bits_per_channel
+from viewplug.training_data import UserError
 
 
-class CorruptImagesError(RuntimeError):
+class CorruptImagesError(UserError, RuntimeError):
     """Images that cannot be read. Its text stays one sentence on its way out of a worker process.
 
     torch's DataLoader rebuilds a worker's error from the printed traceback; what stands before the sentence is dropped.

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from viewplug.backbones.pooling import Features, pooled
 from viewplug.evaluation.stand_ins import is_stand_in
+from viewplug.ops.channels_first import in_torchs_order
 
 STAND_IN = torch.iinfo(torch.int64).min
 
@@ -48,7 +49,8 @@ def extract_features(
             if preprocess is not None:
                 inputs = _single_view(preprocess(dict(inputs=inputs, data_samples=None), False)['inputs'])
             inputs = inputs.to(device)
-            features.append(pool(backbone(inputs if inputs.is_floating_point() else inputs.float())))
+            found = backbone(inputs if inputs.is_floating_point() else inputs.float())
+            features.append(pool(in_torchs_order(backbone, found)))
     finally:
         for module, mode in modes.items():
             module.training = mode
