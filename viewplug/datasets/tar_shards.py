@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from glob import escape, glob
 from io import BytesIO
 
@@ -18,8 +19,10 @@ from mmpretrain.datasets import BaseDataset
 from viewplug.datasets.corrupt_images import CorruptRecord, Unreadable, check_content
 from viewplug.datasets.image_files import in_words, printable
 from viewplug.datasets.open_shards import OpenShards
-from viewplug.datasets.tar_index import summarise, write_index
+from viewplug.datasets.tar_index import TarSummary, summarise, write_index
 from viewplug.registry import DATASETS
+
+READERS = 32
 
 
 @DATASETS.register_module()
@@ -82,15 +85,18 @@ class TarShards(BaseDataset):
                 f'viewplug.TarShards: no file {os.path.join(os.path.abspath(self.data_root), self.shards)}: set '
                 'data_root to the folder of the tar files, and shards to their names'
             )
-        self._make_indices()
-        found = [summarise(path, self._index(path)) for path in self.paths]
-        if None in found:
+        found = self._summaries(self.paths)
+        missing = [path for path in self.paths if found[path] is None]
+        self._make_indices(missing)
+        found |= self._summaries(missing)
+        changing = next((path for path in missing if found[path] is None), None)
+        if changing:
             raise ValueError(
-                f'viewplug.TarShards: {self.paths[found.index(None)]} was written while its images were counted: wait '
+                f'viewplug.TarShards: {changing} was written while its images were counted: wait '
                 'until it is finished, and start again'
             )
-        self.shard_starts = np.cumsum([0, *(summary.images for summary in found)])
-        left_out = in_words(sum((summary.left_out for summary in found), Counter()), 8)
+        self.shard_starts = np.cumsum([0, *(found[path].images for path in self.paths)])
+        left_out = in_words(sum((summary.left_out for summary in found.values()), Counter()), 8)
         if not len(self):
             raise ValueError(
                 f'viewplug.TarShards: no image in {len(self.paths)} tar files of {self.data_root}, which hold '
@@ -144,9 +150,13 @@ class TarShards(BaseDataset):
 
     get_subset_ = get_subset
 
-    def _make_indices(self) -> None:
+    def _summaries(self, paths: list[str]) -> dict[str, TarSummary | None]:
+        """By path, read from many files at once: a network's storage takes its time for each."""
+        with ThreadPoolExecutor(READERS) as pool:
+            return dict(zip(paths, pool.map(lambda path: summarise(path, self._index(path)), paths), strict=True))
+
+    def _make_indices(self, missing: list[str]) -> None:
         rank, world = get_dist_info()
-        missing = [path for path in self.paths if summarise(path, self._index(path)) is None]
         # Ranks begin at different places and skip what others have done meanwhile: nobody has to wait.
         first = len(missing) * rank // world
         for path in missing[first:] + missing[:first]:
