@@ -38,7 +38,8 @@ def set_data_root(cfg: Config, root: str) -> None:
     pipeline = own.pipeline
     loads = any(step.type.split('.')[-1].startswith('Load') for step in pipeline)
     if not loads:  # the data set gave images itself: in BGR, as what the pre-processor swaps, or in RGB
-        bgr = (cfg.get('data_preprocessor') or {}).get('to_rgb') or class_name(own.type) == 'ShapeScenes'
+        preprocessor = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
+        bgr = preprocessor.get('to_rgb') or class_name(own.type) == 'ShapeScenes'
         pipeline = [*(LOAD_RGB[:1] if bgr else LOAD_RGB), *pipeline]
     cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
     cfg.in_memory = False  # a folder may hold anything

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from toys import ToyBackbone
 
 from viewplug.frameworks import CPC
+from viewplug.frameworks.parts import vectors_of_parts
 from viewplug.necks.masked_conv import DIRECTIONS, MaskedConvContext, toward
 from viewplug.registry import MODELS
 
@@ -195,3 +196,9 @@ def test_patches_too_small_for_the_backbone_are_answered_with_the_patch_size():
     model.backbone.register_forward_pre_hook(broken)
     with pytest.raises(RuntimeError, match='^out of memory$'):  # which no other size would mend
         model.loss(torch.randn(2, 3, 3, 3, 8, 8))
+
+
+def test_an_error_of_another_kind_is_not_blamed_on_the_size_of_patches():
+    model = a_model(backbone=ToyBackbone(), directions=('down',)).train()
+    with pytest.raises(RuntimeError, match='(?i)half'):
+        vectors_of_parts(model.backbone, torch.randn(2, 3, 64, 64).half())

@@ -1,11 +1,14 @@
-"""A classifier on tokens reads what kNN reads."""
+"""Classifiers on tokens read what kNN reads, frozen or not."""
 
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from mmpretrain.models import ImageClassifier
+from mmpretrain.structures import DataSample
+from toys import toy_resnet
 
 from viewplug.backbones import pooled
-from viewplug.frameworks import LinearClassifier
+from viewplug.frameworks import LinearClassifier, TunedLinearClassifier
 
 SIZES = dict(img_size=16, patch_size=4, embed_dim=12, depth=1, num_heads=3)
 TIMM = dict(type='TIMMBackbone', model_name='vit_tiny_patch16_224', **SIZES)
@@ -13,13 +16,30 @@ ARCH = dict(embed_dims=12, num_layers=1, num_heads=3, feedforward_channels=24)
 MMPRETRAIN = dict(type='VisionTransformer', arch=ARCH, img_size=16, patch_size=4)
 
 
+@pytest.mark.parametrize('kind', [LinearClassifier, TunedLinearClassifier])
 @pytest.mark.parametrize('backbone', [TIMM, dict(MMPRETRAIN, out_type='raw'), MMPRETRAIN], ids=['timm', 'raw', 'cls'])
-def test_the_head_gets_one_vector_an_image(backbone):
+def test_the_head_gets_one_vector_an_image(backbone, kind):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = LinearClassifier(backbone, head=dict(type='LinearClsHead', num_classes=3, in_channels=12)).train()
+        model = kind(backbone, head=dict(type='LinearClsHead', num_classes=3, in_channels=12)).train()
     images = torch.randn(2, 3, 16, 16)
     features = pooled(model.extract_feat(images, stage='backbone'))
     assert features.shape == (2, 12)
     assert torch.equal(model.extract_feat(images)[-1], features)
     assert torch.equal(model.extract_feat(images, stage='pre_logits'), features)
     assert torch.allclose(model(images), model.head.fc(features))
+
+
+def test_one_that_learns_is_mmpretrains_on_a_resnet():
+    samples = [DataSample().set_gt_label(label) for label in (0, 2)]
+    states, losses = [], []
+    for kind in (ImageClassifier, TunedLinearClassifier):
+        torch.manual_seed(0)
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            head = dict(type='LinearClsHead', num_classes=3, in_channels=toy_channels())
+            model = kind(toy_resnet(), neck=dict(type='GlobalAveragePooling'), head=head).train()
+        loss = model.loss(torch.randn(2, 3, 32, 32), samples)['loss']
+        loss.backward()
+        states.append({**model.state_dict(), **{f'{k} grad': p.grad for k, p in model.named_parameters()}})
+        losses.append(loss)
+    assert torch.equal(*losses) and list(states[0]) == list(states[1])
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])

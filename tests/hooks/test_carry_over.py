@@ -1,10 +1,13 @@
 """CarryOverHook: HCL's second stage starts from MoCo v2's weights (HCL, sec. 4.1)."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
+from torch import nn
 from toy_runs import Diary, log_of, toy_runner
 from toys import hcl_branch, mlp_branch, toy_resnet
 
@@ -173,3 +176,16 @@ def test_a_backbone_of_another_depth_is_refused_though_most_of_it_fits(stage_1):
     )
     with pytest.raises(ValueError, match='only 100 tensors of .* carries over'):
         runner.train()
+
+
+def test_a_mask_token_that_the_stage_before_did_not_have_is_new(tmp_path):
+    runner = SimpleNamespace(_resume=False, _load_from='dino.pth', logger=MMLogger.get_instance('carry_over'))
+    runner.model = nn.Module()
+    runner.model.backbone = nn.Linear(2, 2)
+    state = runner.model.state_dict()
+    runner.model.backbone.mask_token = nn.Parameter(torch.zeros(1, 1, 2))
+    checkpoint = dict(state_dict=dict(state))
+    CarryOverHook().after_load_checkpoint(runner, checkpoint)
+    assert set(checkpoint['state_dict']) == set(state)
+    with pytest.raises(ValueError, match='missing: backbone.bias.*viewplug.InitFromSSL in its place translates'):
+        CarryOverHook().after_load_checkpoint(runner, dict(state_dict={'backbone.weight': state['backbone.weight']}))

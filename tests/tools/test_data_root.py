@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mmengine import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 from train_runs import ROOT, arguments
@@ -10,6 +11,7 @@ from viewplug.datasets.whole_images import images_as_loaded
 from viewplug.evaluation.crop_images import images_and_crop
 from viewplug.launch import read_config
 from viewplug.registry import DATASETS, TRANSFORMS
+from viewplug.training_data import set_data_root
 
 CONFIGS = {
     'mocov2_r50.py': 'bgr',
@@ -40,6 +42,14 @@ def test_a_folder_is_read_in_the_channel_order_of_the_configs_own_data(config, r
     steps = next(step for step in cfg.train_dataloader.dataset.pipeline if 'MultiView' in step.type).transforms[0]
     grey = TRANSFORMS.build(next(step for step in steps if 'Grayscale' in step.type) | dict(prob=1.0))
     assert grey(dict(img=image.permute(1, 2, 0).numpy()))['img'][0, 0].tolist() == [76] * 3  # 0.2989 * 255
+
+
+def test_a_pre_processor_inside_the_model_counts_too(red):
+    data = dict(type='viewplug.TarShards', data_root='shards', pipeline=[])
+    for to_rgb, steps in ((True, ['LoadImageFromFile']), (False, ['LoadImageFromFile', 'NumpyToPIL', 'PILToNumpy'])):
+        cfg = Config(dict(model=dict(data_preprocessor=dict(to_rgb=to_rgb)), train_dataloader=dict(dataset=dict(data))))
+        set_data_root(cfg, red)
+        assert [step.type for step in cfg.train_dataloader.dataset.pipeline] == steps
 
 
 @pytest.mark.parametrize('config', ['mocov2_r50.py', 'cifar10/mocov2_r18.py'])

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from viewplug.backbones import pooled
 
+OTHER_SIZES = (224, 128, 96, 64, 32)
 SIZED_BY = dict(patches='patch_size of viewplug.PatchGrid', inputs='scale of the crop')
 
 
@@ -17,14 +18,15 @@ def vectors_of_parts(backbone: nn.Module, parts: Tensor, source: str = 'patches'
         source: key of the batch that they come from, 'patches' or 'inputs'.
 
     Raises:
-        ValueError: parts of a size that the backbone cannot take.
+        ValueError: parts of a size that the backbone cannot take, while it takes another.
     """
     try:
         return pooled(backbone(parts))
     except (AssertionError, RuntimeError) as error:
-        if _takes(backbone, parts[:1]):
-            raise
         height, width = parts.shape[-2:]
+        others = (size for size in OTHER_SIZES if (size, size) != (height, width))
+        if _takes(backbone, parts, height, width) or not any(_takes(backbone, parts, size, size) for size in others):
+            raise
         raise ValueError(
             f'{type(backbone).__name__} cannot take {source} of {height} x {width} px '
             f'({" ".join(str(error).split())[:200]}); set another {SIZED_BY.get(source, "size")} in the train pipeline'
@@ -32,13 +34,12 @@ def vectors_of_parts(backbone: nn.Module, parts: Tensor, source: str = 'patches'
 
 
 @torch.no_grad()
-def _takes(backbone: nn.Module, part: Tensor) -> bool:
-    """Whether a blank part of this size gets through, so that something else was wrong."""
+def _takes(backbone: nn.Module, parts: Tensor, height: int, width: int) -> bool:
+    """Whether a blank part of a size gets through."""
     modes = {module: module.training for module in backbone.modules()}
-    blank = torch.zeros_like(part)
     try:
         backbone.eval()
-        backbone(blank)
+        backbone(parts.new_zeros(1, parts.shape[1], height, width))
     except (AssertionError, RuntimeError):
         return False
     finally:

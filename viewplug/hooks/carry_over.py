@@ -23,7 +23,7 @@ class CarryOverHook(Hook):
             'target.necks.image.semantic.'}``. A key that already fits is left alone, so HCL also starts from HCL.
         fresh: prefixes in this model that start anew even where they fit: the step count of a momentum schedule, and
             for HCL the queue, whose keys are of another length.
-        required: prefixes in this model under which every weight must carry over (counters aside).
+        required: prefixes in this model under which every weight must carry over (counters and mask tokens aside).
 
     Raises:
         ValueError: nothing, or not everything, carries over under a required prefix.
@@ -58,15 +58,17 @@ class CarryOverHook(Hook):
             f'  left behind   {_summary(left)}'
         )
         for prefix in self.required:
-            # Scalars aside: batch norm's step counters have the same shape in any network.
+            # Scalars aside: batch norm's step counters have the same shape in any network. DINO has no mask token.
             needed = [name for name, value in wanted.items() if name.startswith(prefix) and value.dim()]
+            needed = [name for name in needed if not name.endswith('mask_token')]
             missing = [name for name in needed if name not in carried]
             if missing:
                 number = 'no tensor' if len(missing) == len(needed) else f'only {len(needed) - len(missing)} tensors'
                 raise ValueError(
                     f"load_from={runner._load_from}: {number} of {len(needed)} carries over into this model's "
                     f'{prefix}* (missing: {", ".join(missing[:3])}, ...; the file has {_summary(source)}); is it the '
-                    'stage before, with the same backbone?'
+                    'stage before, with the same backbone? viewplug.InitFromSSL in its place translates names of other '
+                    'libraries and resizes position embeddings'
                 )
         carried._metadata = getattr(source, '_metadata', None)  # modules that migrate by version look there
         checkpoint['state_dict'] = carried

@@ -80,7 +80,7 @@ class ResumeCheckHook(Hook):
         kinds = [type(scheduler).__name__ for scheduler in schedulers]
         differences = schedule_differences(kinds, self._fresh, self._saved)
         if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
-            if differences:
+            if differences and self._saved is not None:
                 runner.logger.warning(
                     f'ResumeCheckHook: the schedules are not those of the checkpoint: {"; ".join(differences)}. The '
                     "checkpoint's stay: ReduceOnPlateau follows validations that cannot be taken again."

@@ -29,7 +29,7 @@ def chart_groups(runs: Sequence[Run]) -> list[tuple[str, list[Markup]]]:
     rates = [key for key in keys if key.split('/')[-1] == 'lr' or key.startswith('lr_')]
     momenta = [key for key in keys if key in ('momentum', 'run/target_momentum')]
     nearest = [key for key in keys if key.startswith(('knn/', 'knn_target/'))]
-    shares = [f'localization/{name}' for name in ('box_area', 'iou_with_last', 'whole', 'dead')]
+    shares = [f'localization/{name}' for name in ('box_area', 'iou_with_last', 'whole', 'dead', 'unreadable')]
     health = [(title, [key for key in keys if _is_health(key, name)]) for name, title in HEALTH.items()]
     groups = [
         (
