@@ -35,7 +35,7 @@ def test_one_that_learns_is_mmpretrains_on_a_resnet():
     for kind in (ImageClassifier, TunedLinearClassifier):
         torch.manual_seed(0)
         with DefaultScope.overwrite_default_scope('mmpretrain'):
-            head = dict(type='LinearClsHead', num_classes=3, in_channels=toy_channels())
+            head = dict(type='LinearClsHead', num_classes=3, in_channels=64)
             model = kind(toy_resnet(), neck=dict(type='GlobalAveragePooling'), head=head).train()
         loss = model.loss(torch.randn(2, 3, 32, 32), samples)['loss']
         loss.backward()

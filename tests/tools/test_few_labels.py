@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine import Config
 from mmengine.registry import MODELS
+from mmpretrain.structures import DataSample
 from toys import toy_resnet
 
 from viewplug.datasets import ShapeScenes
@@ -159,6 +160,27 @@ def test_fine_tuning_starts_from_the_checkpoint_and_the_baseline_does_not(work_d
         assert torch.equal(model.backbone.conv1.weight, before['backbone.conv1.weight']) == equal
         assert all(parameter.requires_grad for parameter in model.parameters()) and cfg.custom_hooks == []
         assert cfg.train_cfg.max_epochs == 7 and cfg.param_scheduler[0].T_max == 7  # three images are one batch
+
+
+SWIN = dict(img_size=32, window_size=2, embed_dim=12, depths=(1, 1), num_heads=(1, 2))
+VIT = dict(img_size=32, patch_size=8, embed_dim=12, depth=1, num_heads=3)
+
+
+@pytest.mark.parametrize(
+    'sizes', [dict(SWIN, model_name='swin_tiny_patch4_window7_224'), dict(VIT, model_name='vit_tiny_patch16_224')]
+)
+@pytest.mark.parametrize('mode', ['linear', 'finetune', 'supervised'])
+def test_timms_maps_and_tokens_are_learned_from_in_each_mode(mode, sizes, tmp_path):
+    cfg = pretraining()
+    cfg.model.backbone = dict(type='mmpretrain.TIMMBackbone', **sizes)
+    weights = MODELS.build(cfg.model.backbone).state_dict()
+    torch.save({f'backbone.{key}': value for key, value in weights.items()}, tmp_path / 'epoch_1.pth')
+    protocol = Config.fromfile(ROOT / 'configs/_base_/finetune_small.py')
+    made = few_label_config(mode, cfg, str(tmp_path / 'epoch_1.pth'), protocol, [0, 1, 2])
+    model = MODELS.build(made.model).train()
+    model.loss(torch.randn(2, 3, 32, 32), [DataSample().set_gt_label(label) for label in (0, 5)])['loss'].backward()
+    assert model.head.fc.weight.grad.abs().sum() > 0
+    assert all((p.grad is not None) == (mode != 'linear') for p in model.backbone.parameters())
 
 
 def test_the_fine_tuning_protocol_is_simclrs():

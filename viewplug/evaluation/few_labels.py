@@ -99,7 +99,7 @@ def few_label_config(
         )
         cfg.model.head.in_channels = channels
     if mode in ('finetune', 'supervised'):
-        cfg.model.type = 'mmpretrain.ImageClassifier'
+        cfg.model.type = 'viewplug.TunedLinearClassifier'
         cfg.custom_hooks = []
     if mode == 'supervised':
         cfg.model.backbone.pop('init_cfg')

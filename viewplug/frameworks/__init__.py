@@ -1,7 +1,7 @@
 """Models that mmengine's Runner trains."""
 
 from .cpc import CPC
-from .linear_classifier import LinearClassifier
+from .linear_classifier import LinearClassifier, TunedLinearClassifier
 from .pretext import Pretext
 from .pretext_tasks import JigsawTask, RelativePositionTask, RotationTask
 from .siamese import Siamese
@@ -14,4 +14,5 @@ __all__ = [
     'RelativePositionTask',
     'RotationTask',
     'Siamese',
+    'TunedLinearClassifier',
 ]

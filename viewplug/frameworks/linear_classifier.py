@@ -1,4 +1,4 @@
-"""A linear classifier on a network that does not learn."""
+"""Linear classifiers on what any backbone gives: of a network that does not learn, and of one that does."""
 
 from __future__ import annotations
 
@@ -11,24 +11,16 @@ from viewplug.registry import MODELS
 
 
 @MODELS.register_module()
-class LinearClassifier(ImageClassifier):
-    """mmpretrain's ImageClassifier (same arguments) whose backbone stays as it is: no gradients, no batch statistics.
+class TunedLinearClassifier(ImageClassifier):
+    """mmpretrain's ImageClassifier (same arguments, same names of weights) for every backbone; all of it learns.
 
-    The backbone is frozen from birth, before DDP looks for parameters that want gradients, and remains in evaluation
-    mode through ``train()``. Unlike a backbone's own ``frozen_stages`` this holds for every backbone and all of it.
-    ``viewplug.FrozenBackboneHook`` checks it while training. Tokens (N, L, D) that come to the head are averaged, as
-    kNN does (:func:`viewplug.backbones.pooled`).
+    Channels-last maps are turned (:func:`viewplug.ops.channels_first.channels_first`), and tokens (N, L, D) that come
+    to the head are averaged, as kNN does (:func:`viewplug.backbones.pooled`).
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        channels_first(self.backbone).requires_grad_(False)
-        self.backbone.eval()
-
-    def train(self, mode: bool = True) -> LinearClassifier:
-        super().train(mode)
-        self.backbone.eval()
-        return self
+        channels_first(self.backbone)
 
     def extract_feat(self, inputs, stage: str = 'neck'):
         if stage == 'pre_logits':
@@ -37,3 +29,23 @@ class LinearClassifier(ImageClassifier):
         last = features[-1] if isinstance(features, tuple | list) else features
         is_tokens = stage == 'neck' and isinstance(last, Tensor) and last.dim() == 3
         return (pooled(last),) if is_tokens else features
+
+
+@MODELS.register_module()
+class LinearClassifier(TunedLinearClassifier):
+    """The same whose backbone stays as it is: no gradients, no batch statistics.
+
+    The backbone is frozen from birth, before DDP looks for parameters that want gradients, and remains in evaluation
+    mode through ``train()``. Unlike a backbone's own ``frozen_stages`` this holds for every backbone and all of it.
+    ``viewplug.FrozenBackboneHook`` checks it while training.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.backbone.requires_grad_(False)
+        self.backbone.eval()
+
+    def train(self, mode: bool = True) -> LinearClassifier:
+        super().train(mode)
+        self.backbone.eval()
+        return self
