@@ -8,8 +8,8 @@ WORK_DIR is that of any pre-training run; its config and last checkpoint say all
 class by class and by seed, and stored: WORK_DIR/few_labels/subsets/seed0_1pct.txt (a line is position and label).
 Modes: 'linear' on the frozen backbone, 'fixed' (a deep classifier on its frozen maps, CPC v2's), 'finetune' (all
 weights), 'supervised' (all weights, from random ones). Each cell is a file in WORK_DIR/few_labels, which is taken again
-where checkpoint, data and options are the ones that made it; table, JSON and the curve over the fraction of labels are
-written after each: WORK_DIR/few_labels.{md,json,png}.
+where checkpoint, labels and options are the ones that made it (wherever the data lie), and with a warning where it does
+not say; table, JSON and curve over the fraction of labels are written after each: WORK_DIR/few_labels.{md,json,png}.
 """
 
 import argparse

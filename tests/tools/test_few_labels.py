@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from labelled_folders import image_folder, make_folder
 from mmengine import Config
 from mmengine.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -116,7 +117,11 @@ def test_a_cell_of_another_checkpoint_option_or_data_set_is_computed_again_and_b
 
     def lines(*options, modes=('linear', 'supervised')):
         assert call('few_labels', monkeypatch, work_dir, '--fractions', 50, '--modes', *modes, *options) == 0
-        return [line for line in capsys.readouterr().out.splitlines() if line.endswith(('again', '.json'))]
+        return [
+            line
+            for line in capsys.readouterr().out.splitlines()
+            if line.startswith('warning') or line.endswith(('again', '.json'))
+        ]
 
     files = [work_dir / f'few_labels/{mode}_50pct_seed0.json' for mode in ('linear', 'supervised')]
     assert lines('--steps', 10) == [] and len(runs) == 2
@@ -139,7 +144,36 @@ def test_a_cell_of_another_checkpoint_option_or_data_set_is_computed_again_and_b
     files[0].write_text(
         json.dumps({key: v for key, v in json.loads(files[0].read_text()).items() if key != 'made_with'})
     )
-    assert lines(*options)[0] == f'{files[0]} does not say what it was made with: computed again'
+    before = len(runs)
+    assert lines(*options)[0] == (
+        f'warning: {files[0]} is taken as it is, made before provenance was recorded; delete it to compute it again'
+    )
+    assert len(runs) == before and 'made_with' not in json.loads(files[0].read_text())
+
+
+def test_neither_a_moved_data_folder_nor_another_number_of_workers_computes_a_cell_again(
+    work_dir, tmp_path, monkeypatch, capsys
+):
+    runs = []
+    monkeypatch.setattr('viewplug.evaluation.linear.run_linear', lambda cfg, file, **notes: stored(file, runs, notes))
+
+    def trained(root: Path, *options, **changes) -> int:
+        cfg, before = pretraining(), len(runs)
+        for split in ('train', 'val'):
+            cfg.custom_hooks[0][f'{split}_dataloader'].dataset = image_folder(root / split, **changes)
+        cfg.dump(work_dir / 'simclr.py')
+        assert call('few_labels', monkeypatch, work_dir, '--fractions', 50, '--modes', 'linear', *options) == 0
+        return len(runs) - before
+
+    for split in ('train', 'val'):
+        make_folder(tmp_path / f'here/{split}')
+    assert trained(tmp_path / 'here') == 1
+    (tmp_path / 'here').rename(tmp_path / 'there')
+    assert trained(tmp_path / 'there') == 0
+    assert trained(tmp_path / 'there', '--cfg-options', 'train_dataloader.num_workers=0') == 0
+    assert trained(tmp_path / 'there', extensions=['.png']) == 1
+    make_folder(tmp_path / 'there/val', number=4)
+    assert trained(tmp_path / 'there', extensions=['.png']) == 1
 
 
 def stored(file: Path, runs: list, notes: dict) -> dict:

@@ -5,19 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine import Config
 
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.linear import linear_config
 from viewplug.evaluation.linear_data import labelled_datasets, single_view_size
-from viewplug.evaluation.provenance import digest_of
+from viewplug.evaluation.provenance import digest_of, without
 from viewplug.registry import DATASETS
 from viewplug.schedule import set_epochs
 
 MODES = ('linear', 'fixed', 'finetune', 'supervised')
 """A linear classifier on the frozen backbone; a deep one on its frozen maps; the whole network from the pre-trained
 weights; the whole network from random ones."""
+
+
+PLACES = ('data_root', 'data_prefix', 'ann_file', 'classes_file', 'index_root', 'backend_args', 'file_client_args')
+"""Where a data set lies."""
+LOADING = (
+    *('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory', 'pin_memory_device', 'timeout'),
+    *('multiprocessing_context', 'preload', 'lazy_init', 'serialize_data', 'download', 'max_open'),
+)
+"""How it is read."""
 
 
 def labels_of(dataset: dict) -> list[int]:
@@ -37,6 +47,8 @@ def labels_of(dataset: dict) -> list[int]:
 def ingredients(pretraining: Config, checkpoint: str, labels: list[int], protocols: Sequence[Path]) -> dict:
     """What an accuracy follows from besides the options: checkpoint, protocols, network and data, as digests.
 
+    Of data count the labels and the settings without :data:`PLACES` and :data:`LOADING`, so a folder may be moved.
+
     Args:
         labels: of all images of the labelled training set (:func:`labels_of`).
         protocols: their files.
@@ -49,18 +61,23 @@ def ingredients(pretraining: Config, checkpoint: str, labels: list[int], protoco
     val_labels = [leaf.get_data_info(place).get('gt_label') for leaf in val for place in range(len(leaf))]
     return dict(
         checkpoint=f'{Path(checkpoint).name} ({digest_of(Path(checkpoint))})',
-        protocols=digest_of([path.read_text() for path in protocols]),
+        protocols=digest_of([_counting(Config.fromfile(path).to_dict()) for path in protocols]),
         model=digest_of([pretraining.model.backbone, settings, single_view_size(pretraining)]),
-        train_data=digest_of([train_set, labels]),
-        val_data=digest_of([val_set, val_labels]),
+        train_data=digest_of([_counting(train_set), labels]),
+        val_data=digest_of([_counting(val_set), val_labels]),
     )
 
 
 def used_in(mode: str, made_with: dict) -> dict:
-    """Without what does not count in this mode."""
+    """Without what does not count in this mode, or in none."""
     unused = () if mode == 'fixed' else ('blocks', 'channels')
     unused += ('checkpoint', 'prefix') if mode == 'supervised' else ()
-    return {key: value for key, value in made_with.items() if key not in unused}
+    return {key: _counting(value) for key, value in made_with.items() if key not in unused}
+
+
+def _counting(settings: Any) -> Any:
+    """Those that a result can follow from."""
+    return without(settings, lambda key: key.split('.')[-1] in (*PLACES, *LOADING))
 
 
 def few_label_config(
