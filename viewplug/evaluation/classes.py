@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Sequence
 
+from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from viewplug.datasets.leaves import leaf_datasets
 
 MOST = 10
 """Names that a sentence lists."""
+WAY_OUT = (
+    'Where the labels do mean the same, set classes=[...] (or metainfo=dict(classes=[...])) of both data sets to the '
+    'same names in the order of the labels'
+)
 
 
 def check_classes(train: Dataset, val: Dataset) -> None:
     """Compare ``metainfo['classes']`` of a labelled set and of the one that is judged by it, where both have them.
 
     A label is a place in a data set's own list of classes, and a folder of class folders lists those that are there.
+    As many names of which none is common (WordNet ids and words, say) may be the same classes: that is a warning.
 
     Raises:
-        ValueError: the lists differ.
+        ValueError: the lists have names in common but differ, or have other lengths.
     """
     known = [(leaf, classes) for leaf in leaf_datasets(train) if (classes := classes_of(leaf))]
     judged = [(leaf, classes) for leaf in leaf_datasets(val) if (classes := classes_of(leaf))]
@@ -26,12 +34,20 @@ def check_classes(train: Dataset, val: Dataset) -> None:
         return
     first, expected = known[0]
     for leaf, classes in judged:
-        if classes != expected:
-            raise ValueError(
-                f'the validation data ({_place(leaf)}) have other classes than the training data ({_place(first)}): '
-                f'{_difference(expected, classes)}. Labels are places in that list: give both the same class folders '
-                '(an empty one will do), or, where there are no folders, the same classes in the same order'
+        if classes == expected:
+            continue
+        if len(classes) == len(expected) and not set(classes) & set(expected):
+            _warn_once(
+                f'the validation data ({_place(leaf)}) call the {len(classes)} classes {_names(classes, 3)}, and the '
+                f'training data ({_place(first)}) {_names(expected, 3)}: the names cannot be compared, and equal '
+                f'labels are taken for equal classes. {WAY_OUT}'
             )
+            continue
+        raise ValueError(
+            f'the validation data ({_place(leaf)}) have other classes than the training data ({_place(first)}): '
+            f'{_difference(expected, classes)}. Labels are places in that list: give both the same class folders '
+            f'(an empty one will do). {WAY_OUT}'
+        )
 
 
 def classes_of(dataset: Dataset) -> tuple[str, ...]:
@@ -50,9 +66,14 @@ def _difference(expected: tuple[str, ...], found: tuple[str, ...]) -> str:
     return '; '.join(parts)
 
 
-def _names(names: Sequence[str]) -> str:
-    more = f' and {len(names) - MOST} more' if len(names) > MOST else ''
-    return ', '.join(map(str, names[:MOST])) + more
+def _names(names: Sequence[str], most: int = MOST) -> str:
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(map(str, names[:most])) + more
+
+
+@functools.cache
+def _warn_once(sentence: str) -> None:
+    print_log(sentence, 'current', logging.WARNING)
 
 
 def _place(dataset: Dataset) -> str:
