@@ -4,12 +4,15 @@ import pytest
 import torch
 from labelled_folders import image_folder, make_folder
 from mmengine.dataset import ConcatDataset, RepeatDataset, default_collate
+from mmengine.dist import get_rank
 from processes import in_processes
 from torch import nn
+from torch.utils.data import ConcatDataset as TorchConcatDataset
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from viewplug.evaluation.features import STAND_IN, extract_features
 from viewplug.evaluation.knn import evaluate_knn
+from viewplug.evaluation.readable_accuracy import ReadableAccuracy
 from viewplug.evaluation.stand_ins import MarkedImages, is_stand_in, marked, without_stand_ins
 from viewplug.registry import DATASETS
 
@@ -31,10 +34,17 @@ def test_a_sample_that_is_another_image_is_marked_in_wrappers_too(tmp_path):
     expected = [False, True, False, False, False, True]
     assert marks(marked(images)) == expected
     assert marks(marked(ConcatDataset([images, images]))) == expected * 2
+    assert marks(marked(TorchConcatDataset([images, Subset(images, [1, 0]), images]))) == [
+        *expected,
+        *(True, False),
+        *expected,
+    ]
     assert marks(marked(RepeatDataset(images, 2))) == expected * 2
     assert marks(marked(Subset(images, [5, 4, 1]))) == [True, False, True]
     assert marks(marked(folder(tmp_path / 'val', ['cat/1.png', 'dog/2.png'], indices=[1, 2, 3]))) == expected[1:4]
     tensors = TensorDataset(torch.zeros(2))
+    both = TorchConcatDataset([tensors, tensors])
+    assert marked(both) is both and isinstance(marked(TorchConcatDataset([tensors, images])), MarkedImages)
     assert marked(tensors) is tensors and isinstance(marked(images), MarkedImages)
 
 
@@ -44,6 +54,12 @@ def test_a_loader_without_them_gives_smaller_batches_and_none_for_an_empty_one(t
     loader = without_stand_ins(DataLoader(images, 2, num_workers=workers, collate_fn=default_collate))
     sizes = [0 if batch is None else len(batch['data_samples']) for batch in loader]
     assert sizes == [0, 1, 2]
+
+
+def test_a_loader_without_batches_keeps_its_order_and_gives_none_for_one(tmp_path):
+    images = folder(tmp_path / 'val', ['cat/1.png'])
+    found = list(without_stand_ins(DataLoader(images, batch_size=None, sampler=[5, 1, 2])))
+    assert [sample and sample['data_samples'].sample_idx for sample in found] == [5, None, 2]
 
 
 class Mean(nn.Module):
@@ -81,6 +97,23 @@ def test_knn_of_nothing_that_can_be_read_is_a_sentence(tmp_path):
     val = Subset(val, [0, 1])
     with pytest.raises(ValueError, match='2 of 2 images of val_dataloader cannot be read.* no other'):
         evaluate_knn(Mean(), loader(folder(tmp_path / 'train')), loader(val), 1)
+
+
+def _accuracy():
+    metric = ReadableAccuracy(topk=1)
+    rank = get_rank()
+    sample = dict(pred_score=torch.tensor([0.2, 0.8]), gt_label=torch.tensor([1]))
+    metric.process(None, [dict(sample, stand_in=True), dict(sample, stand_in=bool(rank))])
+    first = metric.evaluate(4)
+    metric.process(None, [dict(sample, stand_in=True)])
+    with pytest.raises(ValueError, match='2 of 2 images of val_dataloader cannot be read.* no other'):
+        metric.evaluate(2)
+    return first
+
+
+def test_accuracy_of_nothing_that_can_be_read_is_an_error_of_every_process(tmp_path):
+    found = {'accuracy/top1': 100.0, 'accuracy/left_out': 3}
+    assert in_processes(_accuracy, tmp_path) == [found, found]
 
 
 def _rank(root):

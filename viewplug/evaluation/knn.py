@@ -131,7 +131,7 @@ def evaluate_knn(
     total = len(val_loader.dataset)
     queries, labels = gather_shares(queries, total), gather_shares(labels, total)
     unread = (bank_labels == STAND_IN).sum()
-    if bank_images is not train_loader.dataset:  # others replace no image, and need no exchange
+    if bank_images is not train_loader.dataset:  # no image of others is marked, on any rank
         all_reduce(unread)
     for key, number, size in (
         ('train', int(unread), len(train_loader.dataset)),

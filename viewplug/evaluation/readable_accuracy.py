@@ -19,6 +19,9 @@ class ReadableAccuracy(Accuracy):
 
     They are dropped when the ranks' results are together, in which each image has its place. Where there are any, the
     result has ``left_out``, their number, and the log says it once.
+
+    Raises:
+        ValueError: on every rank, no image can be read.
     """
 
     _said = False
@@ -29,6 +32,12 @@ class ReadableAccuracy(Accuracy):
         for result, sample in zip(self.results[before:], data_samples, strict=True):
             result[LEFT_OUT] = is_stand_in(sample)
 
+    def evaluate(self, size: int) -> dict:
+        metrics = super().evaluate(size)
+        if set(metrics) == {f'{self.prefix}/{LEFT_OUT}' if self.prefix else LEFT_OUT}:
+            raise ValueError(f'{left_out(size, size, "val_dataloader")}, and there is no other')
+        return metrics
+
     def compute_metrics(self, results: list) -> dict:
         kept = [result for result in results if not result[LEFT_OUT]]
         number = len(results) - len(kept)
@@ -36,7 +45,7 @@ class ReadableAccuracy(Accuracy):
             return super().compute_metrics(results)
         sentence = left_out(number, len(results), 'val_dataloader')
         if not kept:
-            raise ValueError(f'{sentence}, and there is no other')
+            return {LEFT_OUT: number}  # of the first rank alone, for which the others wait
         if not self._said:
             print_log(sentence, 'current', logging.WARNING)
             self._said = True

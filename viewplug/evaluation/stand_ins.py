@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmengine.dataset import BaseDataset
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 MARK = 'stand_in'
 """Meta information of a sample that is another image than the one asked for."""
@@ -44,6 +45,8 @@ class MarkedImages(Dataset):
 
 def marked(dataset: Dataset) -> Dataset:
     """``dataset`` as :class:`MarkedImages`, or itself where nothing in it replaces images or it gives whole batches."""
+    if isinstance(dataset, ConcatDataset):
+        return MarkedImages(dataset) if any(marked(part) is not part for part in dataset.datasets) else dataset
     return MarkedImages(dataset) if len(dataset) and _place(dataset, 0) is not None else dataset
 
 
@@ -56,7 +59,9 @@ def with_dataset(loader: DataLoader, dataset: Dataset, collate_fn: Callable | No
     """The same loader of another data set of the same length."""
     names = ('num_workers', 'pin_memory', 'worker_init_fn', 'multiprocessing_context', 'persistent_workers')
     kept = {name: getattr(loader, name) for name in (*names, 'prefetch_factor')}
-    if loader.batch_size is None:
+    if loader.batch_sampler is None:
+        kept.update(batch_size=None, sampler=loader.sampler)
+    elif loader.batch_size is None:
         kept.update(batch_sampler=loader.batch_sampler)
     else:
         kept.update(batch_size=loader.batch_size, sampler=loader.sampler, drop_last=loader.drop_last)
@@ -69,14 +74,14 @@ def without_stand_ins(loader: DataLoader) -> DataLoader:
 
 
 class CollateReadable:
-    """A ``collate_fn`` that leaves marked samples out."""
+    """A ``collate_fn`` that leaves marked samples out; it gives None where no other is there."""
 
     def __init__(self, collate_fn: Callable) -> None:
         self.collate_fn = collate_fn
 
     def __call__(self, batch: Sequence) -> Any:
-        if isinstance(batch, dict):  # of a data set that gives whole batches
-            return self.collate_fn(batch)
+        if isinstance(batch, dict):  # of a loader with batch_size=None: one sample, or a whole batch of the data set
+            return None if is_stand_in(batch.get('data_samples')) else self.collate_fn(batch)
         kept = [sample for sample in batch if not is_stand_in(sample.get('data_samples'))]
         return self.collate_fn(kept) if kept else None
 
@@ -97,6 +102,10 @@ def _place(dataset: Dataset, index: int) -> int | None:
             dataset, index = (
                 (dataset.datasets[found[0]], found[1]) if isinstance(found, tuple) else (dataset.dataset, found)
             )
+        elif isinstance(dataset, ConcatDataset):  # torch's
+            part = bisect.bisect_right(dataset.cumulative_sizes, index)
+            index -= dataset.cumulative_sizes[part - 1] if part else 0
+            dataset = dataset.datasets[part]
         elif hasattr(dataset, 'indices') and hasattr(dataset, 'dataset'):  # torch's Subset
             dataset, index = dataset.dataset, dataset.indices[index]
         else:
