@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -66,6 +67,28 @@ def test_hard_links_are_the_files_that_they_link_to(tmp_path):
     members += [('d.jpg', (tarfile.SYMTYPE, 'a.jpg')), ('e.jpg', (tarfile.LNKTYPE, 'elsewhere.jpg'))]
     path = pack(tmp_path / 'a.tar', members)
     assert found(path) == ([('a', 7), ('a', 7), ('a', -1)], {'.jpg links': 2})
+
+
+def test_names_of_whole_samples_are_not_kept(tmp_path):
+    """Peak memory an image: its row and its key, also where labels and captions come first."""
+    number = 2000
+    kinds = ('caption.txt', 'cls', 'jpg', 'json')
+    path = pack(tmp_path / 'a.tar', [(f'train/{n:09d}.{kind}', b'1') for n in range(number) for kind in kinds])
+    tracemalloc.start()
+    rows, left_out = scan_tar(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(rows) == number and (rows[:, 2] == 1).all() and not left_out
+    assert peak / number < 300
+
+
+@pytest.mark.parametrize('order', [1, -1], ids=['first', 'last'])
+def test_what_a_sample_is_does_not_depend_on_where_its_files_stand(tmp_path, order):
+    images = [('0.v2.jpg', b'x'), ('0.jpg', b'a'), ('1.v2.jpg', b'b')]
+    others = [('0.cls', b'3'), ('1.cls', b'4'), ('1.v2.cls', b'5')]
+    others += [('0.v2.txt', b''), ('1.txt', b''), ('1.v3.txt', b'')]
+    path = pack(tmp_path / 'a.tar', [*others, *images][::order])
+    assert (sorted(found(path)[0]), found(path)[1]) == ([('a', 3), ('b', 5)], {'.v2.jpg beside .jpg': 1, '.txt': 1})
 
 
 @pytest.mark.parametrize('cut', [1024, 1024 + 100, 1024 + 512, 1024 + 513], ids=['border', 'header', 'data', 'padding'])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections import Counter
-from typing import NamedTuple
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 
 from viewplug.datasets.image_files import EXTENSIONS, printable
 
 COLUMNS = 3
+IMAGES = {extension: extension for extension in EXTENSIONS}  # one string for all files of a kind
 
 
 def scan_tar(path: str | os.PathLike) -> tuple[np.ndarray, Counter]:
@@ -31,71 +34,104 @@ def scan_tar(path: str | os.PathLike) -> tuple[np.ndarray, Counter]:
     Raises:
         ValueError: the file is no uncompressed tar, it breaks off, or a label is no number.
     """
-    members, labels = _read(path)
-    images = [member for member in members if member.place and member.last in EXTENSIONS]
-    single = {}
-    for image in images:
-        if image.extension == image.last:
-            single.setdefault(image.key, image)
-    rows, left_out = [], Counter()
-    for image in images:
-        best = single.get(image.key, image)
-        if best is image:
-            name, text = labels.get(image.stem) or labels.get(image.key) or ('', b'-1')
-            rows.append([*image.place, _number(path, name, text)])
+    samples = _Samples(path)
+    for name, place, file in _members(path):
+        samples.add(name, place, file)
+    return samples.found()
+
+
+class _Samples:
+    """What is known so far; of a sample that has its image, no more than its key and its row."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = path
+        self.rows = array('q')
+        self.extensions: list[str] = []  # of each row
+        self.single: dict[str, int] = {}  # rows of images with one dot, by key: what stands before the first dot
+        # Until an image with one dot comes, if ever: stem (what stands before the last dot), extension, row or None.
+        self.others: defaultdict[str, list[tuple[str, str, int | None]]] = defaultdict(list)
+        self.labels: dict[str, tuple[str, bytes]] = {}  # by stem, until the image comes
+        self.beside: list[int] = []  # rows that do not count
+        self.left_out = Counter()
+
+    def add(self, name: str, place: tuple[int, int] | None, file: IO[bytes]) -> None:
+        """A file of the tar: offset and bytes, or None for a link to what the tar does not hold."""
+        begin = name.rfind('/') + 1
+        first, last = name.find('.', begin), name.rfind('.', begin)
+        key, stem = (name[:first], name[:last]) if first >= 0 else (name, name)
+        kind = name[last:].lower() if last >= 0 else ''
+        if place is None:
+            self.left_out[f'{kind} links'] += 1
+        elif kind == '.cls':
+            file.seek(place[0])
+            text = file.read(place[1])
+            if stem in self.single:
+                self._label(self.single[stem], name, text)
+            else:
+                self.labels[stem] = name, text
+        elif kind not in IMAGES:
+            if key not in self.single:
+                self.others[key].append((stem, kind, None))
+        elif key in self.single:
+            self._leave_out(name[first:].lower(), key)
         else:
-            left_out[f'{image.extension} beside {best.extension}'] += 1
-    known = {image.stem for image in images} | {image.key for image in images}
-    for member in members:
-        if not member.place:
-            left_out[f'{member.last} links'] += 1
-        elif member.last not in (*EXTENSIONS, '.cls') and member.stem not in known and member.key not in single:
-            left_out[member.last] += 1
-    return np.array(rows, dtype=np.int64).reshape(-1, COLUMNS), left_out
+            row = len(self.extensions)
+            self.rows.extend((*place, -1))
+            if first < last:
+                self.extensions.append(name[first:].lower())
+                self.others[key].append((stem, self.extensions[row], row))
+            else:
+                self.extensions.append(IMAGES[kind])
+                self.single[key] = row
+                self._settle(key, row)
+
+    def found(self) -> tuple[np.ndarray, Counter]:
+        """What :func:`scan_tar` returns, when all files are added."""
+        for key, others in self.others.items():
+            images = {stem for stem, _, row in others if row is not None}
+            for stem, extension, row in others:
+                label = self.labels.get(stem) or self.labels.get(key)
+                if row is not None and label:
+                    self._label(row, *label)
+                elif row is None and stem not in images and not (images and stem == key):
+                    self.left_out[extension] += 1
+        rows = np.array(self.rows, dtype=np.int64).reshape(-1, COLUMNS)
+        return np.delete(rows, self.beside, axis=0) if self.beside else rows, self.left_out
+
+    def _settle(self, key: str, row: int) -> None:
+        """The sample has its image: nothing that came before it is needed any more."""
+        for _, extension, other in self.others.pop(key, ()):
+            if other is not None:
+                self._leave_out(extension, key)
+                self.beside.append(other)
+        if key in self.labels:
+            self._label(row, *self.labels.pop(key))
+
+    def _leave_out(self, extension: str, key: str) -> None:
+        self.left_out[f'{extension} beside {self.extensions[self.single[key]]}'] += 1
+
+    def _label(self, row: int, name: str, text: bytes) -> None:
+        self.rows[COLUMNS * row + COLUMNS - 1] = _number(self.path, name, text)
 
 
-class _Member(NamedTuple):
-    """A file of a tar: offset and bytes, or None for a link to what the tar does not hold."""
-
-    name: str
-    place: tuple[int, int] | None
-
-    @property
-    def key(self) -> str:
-        folder, name = os.path.split(self.name)
-        return f'{folder}/{name.partition(".")[0]}'
-
-    @property
-    def stem(self) -> str:
-        folder, name = os.path.split(self.name)
-        return f'{folder}/{os.path.splitext(name)[0]}'
-
-    @property
-    def last(self) -> str:
-        return os.path.splitext(self.name)[1].lower()
-
-    @property
-    def extension(self) -> str:
-        return ''.join(os.path.basename(self.name).partition('.')[1:]).lower()
-
-
-def _read(path: str | os.PathLike) -> tuple[list[_Member], dict[str, tuple[str, bytes]]]:
-    """All files, and what stands in the labels, by their names without '.cls'."""
-    members, labels, places = [], {}, {}
+def _members(path: str | os.PathLike) -> Iterator[tuple[str, tuple[int, int] | None, IO[bytes]]]:
+    """Name, place and the tar itself for all files, without folders and names that begin with a dot."""
+    number, places = 0, None
     try:
         with tarfile.open(path, 'r:') as tar:
-            for info in tar:
+            while (info := tar.next()) is not None:
                 tar.members = []  # tarfile would keep them all
+                name = info.name
                 place = (info.offset_data, info.size) if info.isfile() else None
                 if info.islnk():
+                    places = _places(path, info.offset) if places is None else places
                     place = places.get(info.linkname)
-                places[info.name] = place
-                if info.isdir() or os.path.basename(info.name)[:1] in ('', '.'):
-                    continue
-                members.append(member := _Member(info.name, place))
-                if member.last == '.cls' and place:
-                    tar.fileobj.seek(place[0])
-                    labels[member.stem] = info.name, tar.fileobj.read(place[1])
+                if places is not None:
+                    places[name] = place
+                begin = name.rfind('/') + 1
+                if not info.isdir() and name[begin : begin + 1] not in ('', '.'):
+                    number += 1
+                    yield name, place, tar.fileobj
             tar.fileobj.seek(tar.offset)
             end = tar.fileobj.read(tarfile.BLOCKSIZE)
     except tarfile.TarError as error:
@@ -105,11 +141,20 @@ def _read(path: str | os.PathLike) -> tuple[list[_Member], dict[str, tuple[str, 
     if end != bytes(tarfile.BLOCKSIZE):
         raise ValueError(
             printable(
-                f'viewplug.TarShards: {path} breaks off after {len(members)} files: the zeros that end a tar are not '
+                f'viewplug.TarShards: {path} breaks off after {number} files: the zeros that end a tar are not '
                 'there; copy or pack it anew (if it is whole all the same, truncate -s +1024 adds them)'
             )
         )
-    return members, labels
+
+
+def _places(path: str | os.PathLike, end: int) -> dict[str, tuple[int, int] | None]:
+    """Of the files before the first hard link, which few tars have: the others need not keep all names."""
+    places = {}
+    with tarfile.open(path, 'r:') as tar:
+        while (info := tar.next()) is not None and info.offset < end:
+            tar.members = []
+            places[info.name] = (info.offset_data, info.size) if info.isfile() else None
+    return places
 
 
 def _number(path: str | os.PathLike, name: str, text: bytes) -> int:
