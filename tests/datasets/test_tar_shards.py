@@ -4,6 +4,7 @@ import copy
 import io
 import os
 import pickle
+import shutil
 import tarfile
 
 import cv2
@@ -135,6 +136,27 @@ def test_an_index_stays_where_a_copy_rounded_the_time(tmp_path, monkeypatch, rou
     os.utime(tmp_path / 'copy' / 'a.tar', ns=(rounded, rounded))
     monkeypatch.setattr(module, 'write_index', lambda *paths: pytest.fail('made anew'))
     assert_pictures(TarShards(str(tmp_path / 'copy')), range(1))
+
+
+@pytest.mark.parametrize('copy_file', [shutil.copy, shutil.copy2], ids=['new_times', 'same_times'])
+def test_an_index_that_was_copied_with_its_shard_stays_until_the_shard_is_packed_anew(tmp_path, monkeypatch, copy_file):
+    """The sample misses what has changed."""
+    content, there = os.urandom(200_000), tmp_path / 'there'
+    there.mkdir()
+
+    def repack(path, label, time):
+        middle = [('0.png', png(0)), ('0.cls', str(label).encode())]
+        pack(path, [('a.bin', content[:50_000]), *middle, ('b.bin', content)])
+        os.utime(path, (time, time))
+
+    repack(tmp_path / 'a.tar', 1, 1.7e9)
+    TarShards(str(tmp_path))
+    copied = [copy_file(tmp_path / name, there / name) for name in ('a.tar', 'a.tar.viewplug_index')]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, 'write_index', lambda *paths: pytest.fail('made anew'))
+        assert TarShards(str(there))[0]['gt_label'] == 1
+    repack(there / 'a.tar', 2, os.stat(copied[1]).st_mtime + 10)
+    assert TarShards(str(there))[0]['gt_label'] == 2
 
 
 @pytest.mark.parametrize('content', [np.array([[512, 99, -1]]).tobytes(), b'', b'{"format": 1}'.ljust(504)])
@@ -305,6 +327,18 @@ def test_an_index_that_cannot_be_written_names_the_way_out(folder):
     (folder / 'file').write_text('')
     with pytest.raises(ValueError, match='cannot write .*set index_root'):
         TarShards(str(folder), index_root=str(folder / 'file' / 'below'))
+
+
+def test_an_index_of_another_format_that_cannot_be_replaced_says_so(tmp_path, monkeypatch):
+    pack(tmp_path / 'a.tar', [('0.png', png(0))])
+    (tmp_path / 'a.tar.viewplug_index').write_bytes(np.array([[512, 99, -1]]).tobytes())
+
+    def read_only(tar, index):
+        raise OSError('Read-only file system')
+
+    monkeypatch.setattr(module, 'write_index', read_only)
+    with pytest.raises(ValueError, match='replaces one of the format of another version .*Read-only.*set index_root'):
+        TarShards(str(tmp_path))
 
 
 def test_subsets_are_refused_since_there_is_no_list(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -33,8 +34,8 @@ class TarSummary(NamedTuple):
 def write_index(tar: str | os.PathLike, index: str | os.PathLike) -> None:
     """Keep :func:`scan_tar` in a file, 24 bytes an image, replaced as a whole: processes may do it at once.
 
-    It begins with a line of JSON, in which stand size, time and a sample of the tar: by those :func:`summarise` knows
-    that they belong together.
+    It begins with a line of JSON, in which stand size, time and a sample of the tar, and takes over the tar's time: by
+    those :func:`summarise` knows that they belong together.
 
     Raises:
         ValueError: as :func:`scan_tar`.
@@ -49,6 +50,8 @@ def write_index(tar: str | os.PathLike, index: str | os.PathLike) -> None:
             file.write(_header(status, sample, len(rows), left_out))
             file.write(rows.tobytes())
         os.chmod(temporary, 0o644)  # others train on the same shards
+        with contextlib.suppress(OSError):  # some storage takes no times
+            os.utime(temporary, ns=(status.st_mtime_ns,) * 2)
         os.replace(temporary, index)
     except BaseException:
         os.unlink(temporary)
@@ -63,22 +66,36 @@ def read_index(index: str | os.PathLike) -> np.ndarray:
 def summarise(tar: str | os.PathLike, index: str | os.PathLike) -> TarSummary | None:
     """What an index says; None if it is missing, of another format, or its tar is another one by now.
 
-    Neither inode nor change time is compared, so that copies of both files stay together, and machines that mount them
-    agree. A tar that was replaced by one of the same size, time and sample is not noticed.
+    Size and sample must be the tar's, and so must the time, or else the index was copied: then it has a time of its
+    own, and the tar must not be newer than that. Neither inode nor change time is compared, so that machines that mount
+    both files agree. A tar that was replaced by one of the same size and sample is not noticed if its time is the same
+    too, or is older than that of an index that was copied.
     """
+    header = _read_header(index)
+    if header is None:
+        return None
+    of_tar, of_index = os.stat(tar), os.stat(index)
+    if of_index.st_size - HEADER_BYTES != header['images'] * ROW_BYTES or of_tar.st_size != header['tar_bytes']:
+        return None
+    now, noted, own = of_tar.st_mtime_ns, header['tar_mtime_ns'], of_index.st_mtime_ns
+    copied = not _same_time(own, noted) and now < own + CLOCK
+    if not (copied or _same_time(now, noted)) or header['tar_sample'] != _sample(tar):
+        return None
+    return TarSummary(header['images'], Counter(header['left_out']))
+
+
+def is_of_another_format(index: str | os.PathLike) -> bool:
+    """An index is there, but another version of viewplug made it, or it broke off in its first line."""
+    return os.path.isfile(index) and _read_header(index) is None
+
+
+def _read_header(index: str | os.PathLike) -> dict | None:
     try:
         with open(index, 'rb') as file:
             header = json.loads(file.read(HEADER_BYTES))
-            rows = os.fstat(file.fileno()).st_size - HEADER_BYTES
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no JSON
         return None
-    if not isinstance(header, dict) or header.get('format') != FORMAT or rows != header['images'] * ROW_BYTES:
-        return None
-    status = os.stat(tar)
-    same = header['tar_bytes'] == status.st_size and _same_time(header['tar_mtime_ns'], status.st_mtime_ns)
-    if not same or header['tar_sample'] != _sample(tar):
-        return None
-    return TarSummary(header['images'], Counter(header['left_out']))
+    return header if isinstance(header, dict) and header.get('format') == FORMAT else None
 
 
 def _header(status: os.stat_result, sample: int, images: int, left_out: Counter) -> bytes:

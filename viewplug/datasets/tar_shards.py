@@ -19,7 +19,7 @@ from mmpretrain.datasets import BaseDataset
 from viewplug.datasets.corrupt_images import CorruptRecord, Unreadable, check_content
 from viewplug.datasets.image_files import in_words, printable
 from viewplug.datasets.open_shards import OpenShards
-from viewplug.datasets.tar_index import TarSummary, summarise, write_index
+from viewplug.datasets.tar_index import TarSummary, is_of_another_format, summarise, write_index
 from viewplug.registry import DATASETS
 
 READERS = 32
@@ -160,14 +160,16 @@ class TarShards(BaseDataset):
         # Ranks begin at different places and skip what others have done meanwhile: nobody has to wait.
         first = len(missing) * rank // world
         for path in missing[first:] + missing[:first]:
-            if summarise(path, self._index(path)) is not None:
+            index = self._index(path)
+            if summarise(path, index) is not None:
                 continue
             try:
-                write_index(path, self._index(path))
+                write_index(path, index)
             except OSError as error:
+                old = ', which replaces one of the format of another version' if is_of_another_format(index) else ''
                 raise ValueError(
-                    f'viewplug.TarShards: cannot write {self._index(path)} ({error}): set index_root to a folder that '
-                    'can be written and that all processes see'
+                    f'viewplug.TarShards: cannot write {index}{old} ({error}): set index_root to a folder that can be '
+                    'written and that all processes see'
                 ) from error
 
     def _index(self, path: str) -> str:
