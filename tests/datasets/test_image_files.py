@@ -68,6 +68,18 @@ def test_other_names_are_those_of_the_sorted_folders(tmp_path):
     assert dataset.get_gt_labels().tolist() == [0, 1]
 
 
+def test_names_of_the_sorted_folders_may_be_the_folders_own(tmp_path):
+    make(tmp_path, ['airplane/1.jpg', 'bird/1.jpg', 'car/1.jpg'])
+    dataset = ImageFolder(str(tmp_path), with_label=True, classes=('airplane', 'bird', 'automobile'))
+    assert dataset.get_gt_labels().tolist() == [0, 1, 2]
+
+
+def test_more_names_than_a_subset_has_classes_are_an_error_with_the_number_of_those(tmp_path):
+    make(tmp_path, [f'{name}/1.jpg' for name in 'abcd'])
+    with pytest.raises(ValueError, match='viewplug.ClassSubset: classes names 4, but .* has 2 chosen folders'):
+        ClassSubset(str(tmp_path), num_classes=2, classes=list('abcd'))
+
+
 @pytest.mark.parametrize(
     ('classes', 'text'),
     [

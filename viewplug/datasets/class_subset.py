@@ -54,7 +54,7 @@ class ClassSubset(ImageFolder):
     def _with_classes(self, root: str, images: list[str]) -> list[tuple[str, int]]:
         folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != '.')
         chosen = self._chosen(root, folders)
-        self.folder_to_idx = number_classes(chosen, self.CLASSES, root, 'viewplug.ClassSubset')
+        self.folder_to_idx = number_classes(chosen, self.CLASSES, root, 'viewplug.ClassSubset', 'chosen folder')
         self._metainfo.setdefault('classes', tuple(chosen))
         return [
             (path, self.folder_to_idx[name]) for path in sorted(images) if (name := _first(path)) in self.folder_to_idx
