@@ -34,8 +34,8 @@ def number_classes(
     moved = [name for name, folder in zip(classes, folders, strict=True) if name in folders and name != folder]
     if strange and moved:
         raise ValueError(
-            f'{dataset}: classes names {strange[0]}, which is no {kind} of {root}, and {moved[0]}, which is one but not '
-            f'at its place in sorted order, and does not name the {kind} {unnamed[0]}: name all {kind}s, in any order, '
-            'or give names of your own in sorted order.'
+            f'{dataset}: classes names {strange[0]}, which is no {kind} of {root}, and {moved[0]}, which is one but '
+            f'not at its place in sorted order, and does not name the {kind} {unnamed[0]}: name all {kind}s, in any '
+            'order, or give names of your own in sorted order.'
         )
     return {name: index for index, name in enumerate(folders if strange else classes)}
