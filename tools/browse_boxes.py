@@ -82,15 +82,22 @@ def browse(args: argparse.Namespace) -> None:
     images, crop = images_and_crop(cfg, args.data_root, args.alpha)
     model, _ = trained_model(cfg, args.checkpoint)
     picked = np.linspace(0, len(images) - 1, min(args.num, len(images))).round().astype(int)
-    loaded = [images[index] for index in picked.tolist()]
-    batch = torch.stack([image for image, _ in loaded]), torch.tensor([readable for _, readable in loaded])
+    read = [image for image, readable in (images[index] for index in picked.tolist()) if readable]
+    if not read:
+        raise UserError(
+            f'none of the {len(picked)} images picked can be read, so there is nothing to draw: raise --num, or set '
+            '--data-root to images that can be read'
+        )
+    batch = torch.stack(read), torch.ones(len(read), dtype=bool)
     (found,) = localise_batches(model, [batch], adaptive=adaptive, backbone=encoder_of(model, encoder), **settings)
     np.random.seed(args.seed)
     sheet = draw_boxes(batch[0], found.heatmaps, found.found.boxes, crop, args.channel_order, args.num_crops)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(args.out)
     whole = int(found.found.whole.sum())
-    print(f'{args.out}: {len(picked)} images, {whole} of their boxes the whole image')
+    unreadable = len(picked) - len(read)
+    left_out = f' ({unreadable} more cannot be read: left out)' if unreadable else ''
+    print(f'{args.out}: {len(read)} images{left_out}, {whole} of their boxes the whole image')
 
 
 def hooks_of(cfg) -> list[dict]:

@@ -79,19 +79,19 @@ def run(args: argparse.Namespace) -> None:
     scorer = build_scorer(args.scorer, args.channel_order)
     scorer.model.to(device)  # mmengine's models tell their data_preprocessor, if asked themselves
     picked = np.linspace(0, len(images) - 1, min(args.num, len(images))).round().astype(int).tolist()
+    done = 0
     parts: dict[str, list[CropPairs]] = {}
     for start in range(0, len(picked), 32):
         indices = picked[start : start + 32]
         loaded = [images[index] for index in indices]
-        readable = torch.tensor([known for _, known in loaded])
-        pixels = torch.stack([image for image, _ in loaded])[readable]
-        if not len(pixels):
+        read = [(index, image) for index, (image, readable) in zip(indices, loaded, strict=True) if readable]
+        if not read:
             continue
-        (batch,) = localise_batches(model.to(device), [(pixels, readable[readable])], args.threshold)
+        done += len(read)
+        pixels = torch.stack([image for _, image in read])
+        (batch,) = localise_batches(model.to(device), [(pixels, torch.ones(len(read), dtype=bool))], args.threshold)
         pixels = pixels.to(device)
-        infos = [
-            images.leaf.get_data_info(index) for index, known in zip(indices, readable.tolist(), strict=True) if known
-        ]
+        infos = [images.leaf.get_data_info(index) for index, _ in read]
         if args.predicted or any('gt_label' not in info for info in infos):
             labels = scorer(pixels.float())[0].argmax(dim=1)
         else:
@@ -99,6 +99,12 @@ def run(args: argparse.Namespace) -> None:
         boxes = batch.found.boxes.cpu()
         for name, pairs in judge_crops(scorer, pixels, labels, boxes, crop, args.pairs, args.seed + start).items():
             parts.setdefault(name, []).append(pairs)
+    unreadable = len(picked) - done
+    if not done:
+        raise UserError(
+            f'none of the {len(picked)} images picked can be read, so there is nothing to judge: raise --num, or set '
+            '--data-root to images that can be read'
+        )
     found = {
         name: CropPairs(*(torch.cat([getattr(p, kind) for p in pairs]) for kind in ('scores', 'distances')))
         for name, pairs in parts.items()
@@ -113,7 +119,8 @@ def run(args: argparse.Namespace) -> None:
         scorer=args.scorer,
         alpha=crop.alpha,
         seed=args.seed,
-        images=len(picked),
+        images=done,
+        unreadable=unreadable,
         ways=ways,
         by_distance=score_by_distance(found, args.bins),
     )
@@ -123,6 +130,8 @@ def run(args: argparse.Namespace) -> None:
     plot_semantics(report).savefig(out.with_suffix('.png'))
     for name, way in ways.items():
         print(f'{name}: class score {way["score"]:.3f}, distance of views {way["distance"]:.3f}, {way["n"]} pairs')
+    left_out = f' ({unreadable} more cannot be read: left out)' if unreadable else ''
+    print(f'{done} images{left_out}')
     print(f'{out}; {out.with_suffix(".png").name} beside it')
 
 

@@ -92,6 +92,25 @@ def test_a_folder_of_images_can_be_drawn_instead(tool, files, tmp_path):
     assert red > 2 * 5 * 96 * 96 * 0.8  # outlines and heat maps aside
 
 
+def test_images_that_cannot_be_read_are_counted_apart_and_not_drawn(tool, files, tmp_path, capsys):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    (folder / '0.png').write_bytes(b'no image')
+    for index in (1, 2):
+        Image.fromarray(np.full((30, 40, 3), 200, np.uint8)).save(folder / f'{index}.png')
+    config, _, checkpoint = files
+    command = [str(config), str(checkpoint), '--out', str(tmp_path / 'sheet.png'), '--data-root', str(folder)]
+    assert tool.main(command) == 0
+    assert re.search(r'2 images \(1 more cannot be read: left out\), [012] of their boxes', capsys.readouterr().out)
+    height = np.asarray(Image.open(tmp_path / 'sheet.png')).shape[0]
+    (folder / '0.png').unlink()
+    assert tool.main(command) == 0
+    assert np.asarray(Image.open(tmp_path / 'sheet.png')).shape[0] == height
+    (folder / '0.png').write_bytes(b'no image')
+    assert tool.main([*command, '--num', '1']) == 2
+    assert 'none of the 1 images picked can be read' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     'change, sentence',
     [

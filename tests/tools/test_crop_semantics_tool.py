@@ -98,6 +98,22 @@ def test_torchvisions_networks_judge_images_without_labels(tool, files, tmp_path
     assert json.loads(out.read_text())['images'] == 2
 
 
+def test_images_that_cannot_be_read_are_counted_apart(tool, files, tmp_path, capsys):
+    folder, out = tmp_path / 'images', tmp_path / 'found.json'
+    folder.mkdir()
+    (folder / '0.png').write_bytes(b'no image')
+    for index in (1, 2):
+        Image.fromarray(np.random.randint(0, 255, (40, 50, 3), np.uint8)).save(folder / f'{index}.png')
+    command = [*files[:2], '--scorer', *files[2:], '--data-root', str(folder), '--pairs', '1', '--out', str(out)]
+    assert tool.main(command) == 0
+    report = json.loads(out.read_text())
+    assert (report['images'], report['unreadable']) == (2, 1)
+    assert '2 images (1 more cannot be read: left out)' in capsys.readouterr().out
+    out.unlink()
+    assert tool.main([*command, '--num', '1']) == 2
+    assert 'none of the 1 images picked can be read' in capsys.readouterr().err and not out.exists()
+
+
 def test_torchvisions_networks_get_normalised_rgb(tool, tmp_path):
     network = torchvision.models.mobilenet_v3_small().eval()
     torch.save(network.state_dict(), tmp_path / 'weights.pth')
