@@ -8,7 +8,7 @@ from mmpretrain.structures import DataSample
 from pretend_gpu import pretend_gpu
 
 from viewplug.batch_views import BatchViews, ViewsDataPreprocessor
-from viewplug.batch_views.view import OPERATORS
+from viewplug.batch_views.steps import OPERATORS
 from viewplug.datasets import InMemoryDataset, ShapeScenes
 from viewplug.hooks.view_heatmaps import ViewHeatmaps
 from viewplug.ops.heatmap_boxes import localise

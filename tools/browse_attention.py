@@ -125,11 +125,12 @@ def query_crops(cfg, patch: int, number: int | None):
     """The config's QueryCrops, or BatchViews' queries, or the default ones; for patches of ``patch`` pixels."""
     from viewplug.evaluation.linear_data import typed_dicts
     from viewplug.launch import UserError
+    from viewplug.model_config import preprocessor_config
     from viewplug.transforms import QueryCrops
     from viewplug.visualization.attention_sheet import QUERY_COLOURS
 
     steps = [step for step in typed_dicts(cfg.train_dataloader.dataset) if str(step.type).endswith('QueryCrops')]
-    in_batch = (cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}).get('queries')
+    in_batch = preprocessor_config(cfg).get('queries')
     found = dict(num=5)
     if in_batch:
         found = dict(num=in_batch.num, **in_batch.transforms[0])

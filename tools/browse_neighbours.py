@@ -135,9 +135,10 @@ def images_of(dataset: dict | None, cfg):
 
 def view_size(cfg) -> tuple[int, int]:
     """Height, width of the first view."""
+    from viewplug.model_config import preprocessor_config
     from viewplug.training_data import leaf_configs
 
-    makers = [cfg.get('data_preprocessor') or {}, *leaf_configs(cfg.train_dataloader.dataset)[0].get('pipeline', [])]
+    makers = [preprocessor_config(cfg), *leaf_configs(cfg.train_dataloader.dataset)[0].get('pipeline', [])]
     for maker in makers:
         if str(maker.get('type')).endswith(('MultiView', 'BatchViews')):
             for step in maker['transforms'][0]:

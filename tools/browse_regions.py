@@ -96,12 +96,13 @@ def images_and_views(cfg, args: argparse.Namespace):
     import torch
 
     from viewplug.launch import UserError
+    from viewplug.model_config import preprocessor_config
     from viewplug.registry import MODELS
     from viewplug.views import ViewGeometry
     from viewplug.visualization.gallery import denormalise
 
     loaded = samples(cfg, args)
-    settings = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
+    settings = preprocessor_config(cfg)
     preprocessor = MODELS.build({'type': 'viewplug.ViewsDataPreprocessor', **settings})
     images, inputs, data_samples = (list(column) for column in zip(*loaded, strict=True))
     if isinstance(inputs[0], list):

@@ -37,6 +37,7 @@ def check(args) -> int:
     from mmengine.logging import MMLogger
     from mmengine.registry import DefaultScope
 
+    from viewplug.model_config import model_config
     from viewplug.registry import HOOKS, MODELS
     from viewplug.transfer import InitFromSSL, TransferCheckHook
     from viewplug.transfer.check import check_model, check_prefixes, table
@@ -51,8 +52,7 @@ def check(args) -> int:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     (start_from if args.init else set_checkpoint)(cfg, args.checkpoint)
-    if cfg.get('data_preprocessor'):
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    cfg.model = model_config(cfg)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
         model = MODELS.build(cfg.model)
         check_prefixes(model)

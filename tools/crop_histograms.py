@@ -33,7 +33,8 @@ DISTORTION = [JITTER, dict(type='RandomGrayscale', prob=0.2, keep_channels=True)
 
 def crops_of(image: np.ndarray, number: int, distort: bool, size: int, seed: int) -> np.ndarray:
     """(H, W, 3) uint8 RGB -> (number, size, size, 3) in [0, 255]; the same places with distortion and without."""
-    from viewplug.batch_views.view import View, build_operator
+    from viewplug.batch_views.steps import build_operator
+    from viewplug.batch_views.view import View
 
     crop = View([dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.08, 1.0), backend='pillow')])
     bgr = torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy())[None]

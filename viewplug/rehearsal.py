@@ -11,6 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
 from viewplug.hooks.knn import kept_random_state
+from viewplug.model_config import model_config
 from viewplug.registry import class_name
 
 
@@ -22,7 +23,7 @@ def rehearse(cfg: Config, batch: int = 2) -> None:
             a size that the neck does not expect.
     """
     cfg = copy.deepcopy(cfg)
-    model, loader = cfg.model, cfg.train_dataloader
+    model, loader = model_config(cfg), cfg.train_dataloader
     loader.batch_size, loader.num_workers, loader.persistent_workers = batch, 0, False
     for key in ('prefetch_factor', 'timeout', 'multiprocessing_context'):  # of workers
         loader.pop(key, None)
@@ -30,8 +31,6 @@ def rehearse(cfg: Config, batch: int = 2) -> None:
         loader.dataset.device = 'cpu'
     if model.get('target', {}).get('shuffle_bn'):
         model.target.shuffle_bn = False  # this is one process, whatever the run is
-    if cfg.get('data_preprocessor'):
-        model.setdefault('data_preprocessor', cfg.data_preprocessor)
     hub = MessageHub.get_instance('rehearsal')  # what the Runner says to schedules inside the model
     for key, value in dict(loop_stage='train', epoch=0, iter=0, max_epochs=2, max_iters=2).items():
         hub.update_info(key, value)

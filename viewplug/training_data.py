@@ -6,6 +6,7 @@ import os
 
 from mmengine import Config
 
+from viewplug.model_config import preprocessor_config
 from viewplug.registry import class_name
 
 DOWNLOADABLE = ('CIFAR', 'MNIST', 'STL10', 'TinyImageNet')
@@ -38,7 +39,7 @@ def set_data_root(cfg: Config, root: str) -> None:
     pipeline = own.pipeline
     loads = any(step.type.split('.')[-1].startswith('Load') for step in pipeline)
     if not loads:  # the data set gave images itself: in BGR, as what the pre-processor swaps, or in RGB
-        preprocessor = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
+        preprocessor = preprocessor_config(cfg)
         bgr = preprocessor.get('to_rgb') or class_name(own.type) == 'ShapeScenes'
         pipeline = [*(LOAD_RGB[:1] if bgr else LOAD_RGB), *pipeline]
     cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)

@@ -6,6 +6,7 @@ import inspect
 
 from mmengine import Config
 
+from viewplug.model_config import preprocessor_config
 from viewplug.registry import class_name
 from viewplug.transforms.query_crops import QueryCrops
 
@@ -28,7 +29,7 @@ def to_device_views(cfg: Config, in_memory: bool = False) -> None:
     """
     if class_name(cfg.model.type) != 'Siamese':
         raise ValueError(f"views='device' is for model.type='viewplug.Siamese', got {cfg.model.type!r}")
-    preprocessor = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
+    preprocessor = preprocessor_config(cfg)
     if preprocessor.get('type') != 'viewplug.BatchViews':
         _move_views(cfg, preprocessor)
     if in_memory and cfg.train_dataloader.dataset.type != 'viewplug.InMemoryDataset':

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,19 +11,11 @@ import torch
 from torch import Tensor
 
 from viewplug.devices import to_device
-from viewplug.registry import class_name
 
-from .blur import GaussianBlur
-from .color import ColorJitter, RandomGrayscale
-from .contrastive_crop import ContrastiveCrop
-from .crop import RandomFlip, RandomResizedCrop, Resize
-from .cutout import Cutout
-from .magnitude import Magnitude
-from .noise import GaussianNoise
+from .crop import RandomFlip
 from .operator import (
     Operator,
     Params,
-    RandomApply,
     draw_gated,
     first_sort_key,
     joined,
@@ -34,25 +25,7 @@ from .operator import (
     select,
 )
 from .padding import Group
-from .quarter_turn import QuarterTurn
-from .rotate import Rotate
-from .sobel import Sobel
-from .solarize import Solarize
-
-CROPS = dict(RandomResizedCrop=RandomResizedCrop, ContrastiveCrop=ContrastiveCrop, Resize=Resize)
-OPERATORS = dict(
-    RandomFlip=RandomFlip,
-    RandomApply=RandomApply,
-    ColorJitter=ColorJitter,
-    RandomGrayscale=RandomGrayscale,
-    GaussianBlur=GaussianBlur,
-    Solarize=Solarize,
-    Rotate=Rotate,
-    QuarterTurn=QuarterTurn,
-    Cutout=Cutout,
-    GaussianNoise=GaussianNoise,
-    Sobel=Sobel,
-)
+from .steps import build_crop, build_operator
 
 # Elements of a block of views that a CPU works on at a time: with its copies it stays in the cache of a core.
 _BLOCK_ELEMENTS = 260_000
@@ -67,17 +40,14 @@ class View:
 
     Args:
         pipeline: transform configs as for a single image, named bare or with ``mmpretrain.`` or ``viewplug.``: first
-            one of ``CROPS``, then any of ``OPERATORS``.
+            one of ``steps.CROPS``, then any of ``steps.OPERATORS``.
 
     Raises:
         ValueError: a step or an argument that is not known here.
     """
 
     def __init__(self, pipeline: Sequence[Mapping[str, Any]]) -> None:
-        name = _name(pipeline[0]) if len(pipeline) else None
-        if name not in CROPS:
-            raise ValueError(f'a view cut in batch starts with one of {", ".join(CROPS)}, got {name}')
-        self.crop = _build(CROPS, pipeline[0])
+        self.crop = build_crop(pipeline[0] if len(pipeline) else None)
         self.steps: list[Operator] = [build_operator(step) for step in pipeline[1:]]
         places = [place for place, step in enumerate(self.steps) if isinstance(step, RandomFlip)]
         if len(places) > 1:
@@ -200,54 +170,6 @@ class View:
                     made = run_gated(step, made, select(prepared[place], part))
             put_rows(images, rank[part], finish(made))
         return images
-
-
-def build_operator(cfg: Mapping[str, Any]) -> Operator:
-    """An operator from its config; those inside a RandomApply too.
-
-    Raises:
-        ValueError: a step or an argument that is not known here.
-    """
-    if _name(cfg) != 'RandomApply':
-        return _build(OPERATORS, cfg)
-    inner = cfg.get('transforms', [])
-    inner = [build_operator(step) for step in ([inner] if isinstance(inner, Mapping) else inner)]
-    if any(isinstance(step, RandomFlip) for step in inner):
-        raise ValueError('RandomApply: a RandomFlip inside would not be recorded; set the prob of RandomFlip instead')
-    return _build(OPERATORS, {**cfg, 'transforms': inner})
-
-
-def _build(known: Mapping[str, type], cfg: Mapping[str, Any]) -> Any:
-    name = _name(cfg)
-    if name not in known:
-        raise ValueError(f'{name} is not among the steps of views cut in batch: {", ".join(known)}')
-    arguments = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
-    accepted = _arguments(known[name])
-    unknown = [key for key in arguments if key not in accepted]
-    if unknown:
-        raise ValueError(
-            f'{name}: {", ".join(unknown)} not supported in views cut in batch, only {", ".join(accepted)}'
-        )
-    try:
-        return known[name](**arguments)
-    except TypeError as error:
-        raise ValueError(f'{name}: {error}; it takes {", ".join(accepted)}') from None
-
-
-def _arguments(kind: type) -> list[str]:
-    """What a step takes; ``**magnitude`` stands for the arguments of ``Magnitude``."""
-    accepted = list(inspect.signature(kind).parameters)
-    if 'magnitude' in accepted:
-        own = ('name', 'fixed')
-        accepted.remove('magnitude')
-        accepted += [key for key in inspect.signature(Magnitude).parameters if key not in own]
-    return accepted
-
-
-def _name(cfg: Mapping[str, Any]) -> str:
-    if not isinstance(cfg, Mapping) or 'type' not in cfg:
-        raise ValueError(f'a step of a view cut in batch is a dict with a type, got {cfg!r}')
-    return class_name(cfg['type'])
 
 
 def _check_sizes(batch: Tensor, sizes: Tensor | None) -> Tensor:

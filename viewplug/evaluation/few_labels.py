@@ -13,6 +13,7 @@ from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.linear import linear_config
 from viewplug.evaluation.linear_data import labelled_datasets, single_view_size
 from viewplug.evaluation.provenance import digest_of, without
+from viewplug.model_config import preprocessor_config
 from viewplug.registry import DATASETS
 from viewplug.schedule import set_epochs
 
@@ -54,7 +55,7 @@ def ingredients(pretraining: Config, checkpoint: str, labels: list[int], protoco
         protocols: their files.
     """
     train_set, val_set = labelled_datasets(pretraining)
-    settings = pretraining.get('data_preprocessor') or pretraining.model.get('data_preprocessor')
+    settings = preprocessor_config(pretraining)
     val = leaf_datasets(DATASETS.build(dict(val_set, lazy_init=True)))
     for leaf in val:
         leaf.full_init()

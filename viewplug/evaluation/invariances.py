@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from viewplug.batch_views.view import build_operator
+from viewplug.batch_views.steps import build_operator
 from viewplug.encoding import unpacked
 from viewplug.evaluation.logistic import probe_accuracy
 from viewplug.necks.mlp import pooled

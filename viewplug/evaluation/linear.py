@@ -23,6 +23,7 @@ from viewplug.evaluation.image_sizes import one_size
 from viewplug.evaluation.linear_data import labelled_datasets, single_view_size, training_pipeline
 from viewplug.evaluation.readable_accuracy import LEFT_OUT, leave_out_stand_ins
 from viewplug.hooks.frozen_backbone import backbone_weights
+from viewplug.model_config import preprocessor_config
 from viewplug.registry import DATASETS, MODELS
 from viewplug.resuming import latest_checkpoint
 from viewplug.schedule import set_epochs
@@ -90,7 +91,7 @@ def linear_config(
     if protocol.batch_size % world_size:
         raise ValueError(f'batch_size={protocol.batch_size} cannot be shared by {world_size} processes')
     backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint, prefix=prefix)
-    seen = pretraining.get('data_preprocessor') or pretraining.model.get('data_preprocessor') or {}
+    seen = preprocessor_config(pretraining)
     topk = (1, 5) if classes > 5 else (1,)
     cfg = Config(
         dict(

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from mmengine import Config
 
+from viewplug.model_config import preprocessor_config
+
 
 def labelled_datasets(cfg: Config) -> tuple[dict, dict]:
     """Configs of the labelled training and validation sets: all images of the two that the run's ``KNNHook`` reads.
@@ -57,8 +59,8 @@ def single_view_size(cfg: Config) -> int:
     Raises:
         ValueError: no transform of the run says it.
     """
-    in_batch = [owner.get('data_preprocessor') or {} for owner in (cfg, cfg.model)]
-    places = [cfg.train_dataloader.dataset, *(views.get('transforms') for views in in_batch)]  # not the query crops
+    in_batch = preprocessor_config(cfg).get('transforms')  # not the query crops
+    places = [cfg.train_dataloader.dataset, in_batch]
     for step in typed_dicts(places):
         if str(step.type).endswith('Crop') and 'scale' in step:
             return int(step.scale if isinstance(step.scale, int | float) else step.scale[0])

@@ -8,6 +8,7 @@ from mmengine import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from viewplug.model_config import model_config
 from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
 from viewplug.transfer.checkpoint import read_checkpoint, weights_of
@@ -25,9 +26,7 @@ def trained_model(
     Raises:
         ValueError: the checkpoint is another model's, or no checkpoint.
     """
-    settings = cfg.model.copy()
-    if cfg.get('data_preprocessor'):
-        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
+    settings = model_config(cfg)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
         model = MODELS.build(settings)
         if isinstance(getattr(model, 'backbone', None), nn.Module):

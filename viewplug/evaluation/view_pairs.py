@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from viewplug.evaluation.stand_ins import without_stand_ins
 from viewplug.hooks.box_targets import BoxTargets
+from viewplug.model_config import preprocessor_config
 from viewplug.registry import MODELS
 from viewplug.training_data import leaf_configs
 from viewplug.views import ViewGeometry
@@ -60,7 +61,7 @@ class ViewPairs:
         set_view_pairs(cfg, strength, own_crops)
         set_random_seed(seed)
         self.device, self.seed = device, seed
-        settings = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
+        settings = preprocessor_config(cfg)
         self.preprocessor: nn.Module = MODELS.build({'type': 'viewplug.ViewsDataPreprocessor', **settings}).to(device)
         given = cfg.train_dataloader
         loader = Runner.build_dataloader(
@@ -104,7 +105,7 @@ def set_view_pairs(cfg: Config, strength: float, own_crops: bool = False) -> Non
     """Change a config, in place, to two views an image of this strength that say where they were cut."""
     pipeline = leaf_configs(cfg.train_dataloader.dataset)[0].get('pipeline', [])
     makers = [step for step in pipeline if _name(step) == 'MultiView']
-    preprocessor = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
+    preprocessor = preprocessor_config(cfg)
     if _name(preprocessor) == 'BatchViews':
         makers = [preprocessor]
         preprocessor.pop('queries', None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
+from viewplug.model_config import preprocessor_config
+
 
 def recorded_config(checkpoint: dict) -> dict:
     """The literal part of the config that mmengine wrote into ``checkpoint['meta']['cfg']``; empty if there is none.
@@ -37,8 +39,7 @@ def recorded_commit(checkpoint: dict) -> str | None:
 
 def recorded_normalisation(config: dict) -> dict:
     """``mean``, ``std`` and ``to_rgb`` of a viewplug or mmpretrain config, where it has them."""
-    model = config.get('model') if isinstance(config.get('model'), dict) else {}
-    seen = config.get('data_preprocessor') or model.get('data_preprocessor') or {}
+    seen = preprocessor_config(config)
     return {key: seen[key] for key in ('mean', 'std', 'to_rgb') if isinstance(seen, dict) and key in seen}
 
 

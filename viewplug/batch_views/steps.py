@@ -1,0 +1,97 @@
+"""Steps of a view cut in batch, built from configs in the per-sample vocabulary."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from viewplug.registry import class_name
+
+from .blur import GaussianBlur
+from .color import ColorJitter, RandomGrayscale
+from .contrastive_crop import ContrastiveCrop
+from .crop import RandomFlip, RandomResizedCrop, Resize
+from .cutout import Cutout
+from .magnitude import Magnitude
+from .noise import GaussianNoise
+from .operator import Operator, RandomApply
+from .quarter_turn import QuarterTurn
+from .rotate import Rotate
+from .sobel import Sobel
+from .solarize import Solarize
+
+CROPS = dict(RandomResizedCrop=RandomResizedCrop, ContrastiveCrop=ContrastiveCrop, Resize=Resize)
+OPERATORS = dict(
+    RandomFlip=RandomFlip,
+    RandomApply=RandomApply,
+    ColorJitter=ColorJitter,
+    RandomGrayscale=RandomGrayscale,
+    GaussianBlur=GaussianBlur,
+    Solarize=Solarize,
+    Rotate=Rotate,
+    QuarterTurn=QuarterTurn,
+    Cutout=Cutout,
+    GaussianNoise=GaussianNoise,
+    Sobel=Sobel,
+)
+
+
+def build_crop(cfg: Mapping[str, Any] | None) -> Any:
+    """The crop that a view starts with, from its config.
+
+    Raises:
+        ValueError: another step, none, or an argument that is not known here.
+    """
+    name = None if cfg is None else _name(cfg)
+    if name not in CROPS:
+        raise ValueError(f'a view cut in batch starts with one of {", ".join(CROPS)}, got {name}')
+    return _build(CROPS, cfg)
+
+
+def build_operator(cfg: Mapping[str, Any]) -> Operator:
+    """An operator from its config; those inside a RandomApply too.
+
+    Raises:
+        ValueError: a step or an argument that is not known here.
+    """
+    if _name(cfg) != 'RandomApply':
+        return _build(OPERATORS, cfg)
+    inner = cfg.get('transforms', [])
+    inner = [build_operator(step) for step in ([inner] if isinstance(inner, Mapping) else inner)]
+    if any(isinstance(step, RandomFlip) for step in inner):
+        raise ValueError('RandomApply: a RandomFlip inside would not be recorded; set the prob of RandomFlip instead')
+    return _build(OPERATORS, {**cfg, 'transforms': inner})
+
+
+def _build(known: Mapping[str, type], cfg: Mapping[str, Any]) -> Any:
+    name = _name(cfg)
+    if name not in known:
+        raise ValueError(f'{name} is not among the steps of views cut in batch: {", ".join(known)}')
+    arguments = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
+    accepted = _arguments(known[name])
+    unknown = [key for key in arguments if key not in accepted]
+    if unknown:
+        raise ValueError(
+            f'{name}: {", ".join(unknown)} not supported in views cut in batch, only {", ".join(accepted)}'
+        )
+    try:
+        return known[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f'{name}: {error}; it takes {", ".join(accepted)}') from None
+
+
+def _arguments(kind: type) -> list[str]:
+    """What a step takes; ``**magnitude`` stands for the arguments of ``Magnitude``."""
+    accepted = list(inspect.signature(kind).parameters)
+    if 'magnitude' in accepted:
+        own = ('name', 'fixed')
+        accepted.remove('magnitude')
+        accepted += [key for key in inspect.signature(Magnitude).parameters if key not in own]
+    return accepted
+
+
+def _name(cfg: Mapping[str, Any]) -> str:
+    if not isinstance(cfg, Mapping) or 'type' not in cfg:
+        raise ValueError(f'a step of a view cut in batch is a dict with a type, got {cfg!r}')
+    return class_name(cfg['type'])
