@@ -100,7 +100,7 @@ def browse(args: argparse.Namespace) -> None:
 
 def config_and_checkpoint(args: argparse.Namespace):
     """The run's config, as it was trained, and the checkpoint."""
-    from viewplug.evaluation.linear import pretraining_of
+    from viewplug.evaluation.work_dir import pretraining_of
     from viewplug.launch import UserError, check_data, read_config
 
     if Path(args.run).is_dir():

@@ -66,9 +66,9 @@ def parse_args(argv=None):
 def evaluate(args) -> list[dict]:
     from viewplug.evaluation.few_labels import MODES, ingredients, labels_of, used_in
     from viewplug.evaluation.label_subset import stored_subset
-    from viewplug.evaluation.linear import pretraining_of
     from viewplug.evaluation.linear_data import labelled_datasets
     from viewplug.evaluation.provenance import digest_of, stored_result
+    from viewplug.evaluation.work_dir import pretraining_of
 
     unknown = [mode for mode in args.modes if mode not in MODES]
     if unknown:

@@ -51,8 +51,9 @@ def parse_args(argv=None):
 def evaluate(args) -> dict:
     from mmengine import Config
 
-    from viewplug.evaluation.linear import linear_config, pretraining_of, run_linear
+    from viewplug.evaluation.linear import linear_config, run_linear
     from viewplug.evaluation.linear_data import single_view_size
+    from viewplug.evaluation.work_dir import pretraining_of
 
     pretraining, checkpoint = pretraining_of(args.work_dir, args.checkpoint)
     name = args.protocol or ('small' if single_view_size(pretraining) < SMALL else 'imagenet')

@@ -40,8 +40,8 @@ def probe(args) -> list[dict]:
     from mmengine.device import get_device
 
     from viewplug.evaluation.invariances import probe_invariances
-    from viewplug.evaluation.linear import pretraining_of
     from viewplug.evaluation.trained_model import trained_model
+    from viewplug.evaluation.work_dir import pretraining_of
 
     cfg, checkpoint = pretraining_of(args.work_dir, args.checkpoint)
     torch.manual_seed(args.seed)

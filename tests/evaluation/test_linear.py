@@ -5,7 +5,7 @@ import shutil
 import pytest
 from mmengine import Config
 
-from viewplug.evaluation.linear import pretraining_of
+from viewplug.evaluation.work_dir import pretraining_of
 
 
 @pytest.fixture

@@ -1,52 +1,28 @@
-"""From a pre-training work dir to the accuracy of a linear classifier on its frozen backbone."""
+"""From a pre-training run to the accuracy of a linear classifier on its frozen backbone."""
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import time
 from pathlib import Path
 
-import torch
 from mmengine import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from torch import nn
 
-from viewplug.backbones.layout import backbone_layout
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.classes import check_classes, classes_of
 from viewplug.evaluation.image_sizes import one_size
 from viewplug.evaluation.linear_data import labelled_datasets, single_view_size, training_pipeline
+from viewplug.evaluation.probed_backbone import last_output, probed_backbone
 from viewplug.evaluation.readable_accuracy import LEFT_OUT, leave_out_stand_ins
 from viewplug.hooks.frozen_backbone import backbone_weights
 from viewplug.model_config import preprocessor_config
-from viewplug.registry import DATASETS, MODELS
-from viewplug.resuming import latest_checkpoint
+from viewplug.registry import DATASETS
 from viewplug.schedule import set_epochs
-
-
-def pretraining_of(work_dir: str | Path, checkpoint: str | None = None) -> tuple[Config, str]:
-    """The config that a run dumped into its work dir, and its last checkpoint (or ``checkpoint``).
-
-    Raises:
-        ValueError: there is no such folder, no config in it, or no checkpoint.
-    """
-    work_dir = Path(work_dir)
-    if not work_dir.is_dir():
-        raise ValueError(f'no work dir {work_dir.absolute()}')
-    configs = sorted(work_dir.glob('*.py'), key=os.path.getmtime)
-    if not configs:
-        raise ValueError(f'{work_dir.absolute()} holds no config (*.py): is it the work dir of a training run?')
-    checkpoint = checkpoint or latest_checkpoint(work_dir)
-    if checkpoint and not os.path.exists(checkpoint) and (work_dir / checkpoint).exists():
-        checkpoint = str(work_dir / checkpoint)
-    if not checkpoint or not os.path.exists(checkpoint):
-        raise ValueError(f'{work_dir.absolute()} has no checkpoint yet ({checkpoint or "no last_checkpoint"})')
-    return Config.fromfile(configs[-1]), os.path.abspath(checkpoint)
 
 
 def linear_config(
@@ -82,10 +58,10 @@ def linear_config(
     size = single_view_size(pretraining)
     scope = pretraining.get('default_scope') or 'mmpretrain'
     changes = protocol.get('backbone', {})
-    backbone = _probed(pretraining.model.backbone, changes)
+    backbone = probed_backbone(pretraining.model.backbone, changes)
     with DefaultScope.overwrite_default_scope(scope):  # for names without a prefix
         classes = _number_of_classes(train_set, val_set)
-        channels, is_map = _last_output(backbone, changes, size)
+        channels, is_map = last_output(backbone, changes, size)
     if augment:
         train_set = training_pipeline(train_set, size)
     if protocol.batch_size % world_size:
@@ -207,33 +183,3 @@ def _number_of_classes(train_set: dict, val_set: dict) -> int:
     if number < 2:
         raise ValueError(f'a classifier needs at least two classes, but the labelled data ({leaf}) have {number}')
     return number
-
-
-def _probed(backbone: dict, changes: dict) -> dict:
-    """The backbone of the run, as a classifier reads it."""
-    backbone = copy.deepcopy(backbone)
-    if str(backbone.type).endswith('QueryViT'):
-        backbone.update(out='cls')
-    backbone.update(changes)
-    return backbone
-
-
-def _last_output(backbone: dict, changes: dict, size: int) -> tuple[int, bool]:
-    """Channels of the last output, and whether it is a map."""
-    with torch.random.fork_rng(devices=[]):
-        channels, strides = backbone_layout(_built(backbone, changes), size)
-    return channels[-1], strides[-1] is not None
-
-
-def _built(backbone: dict, changes: dict) -> nn.Module:
-    try:
-        return MODELS.build(copy.deepcopy(backbone))
-    except TypeError as error:  # the run itself was built, so an argument of the protocol is wrong
-        if not changes:
-            raise
-        settings = ', '.join(f'{key}={value!r}' for key, value in changes.items())
-        raise ValueError(
-            f'the protocol sets backbone=dict({settings}), which model.backbone.type={backbone.type!r} of the run does '
-            f'not take ({error}). Give a protocol without a backbone, such as --protocol imagenet, to probe the last '
-            'output'
-        ) from error
