@@ -132,7 +132,7 @@ def table(rows: list[dict]) -> str:
 
 def draw(rows: list[dict], path: Path) -> None:
     learned = [row for row in rows if row['epoch'] is not None]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout='constrained')
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.7), layout='constrained')
     axes[0].plot([row['epoch'] for row in learned], [row['box_iou'] for row in learned], 'o-')
     axes[0].set(xlabel='epoch', ylabel='IoU of the box with the object', ylim=(0, 1))
     for variant in VARIANTS:
@@ -141,7 +141,7 @@ def draw(rows: list[dict], path: Path) -> None:
             axis.plot([learned[-1]['epoch'] * 1.1], [rows[-1][variant][key]], '*', color=axis.lines[-1].get_color())
     axes[1].set(xlabel='epoch (star: true boxes)', ylabel='pairs in which a view misses the object')
     axes[2].set(xlabel='epoch (star: true boxes)', ylabel='mean IoU of the two views')
-    axes[1].legend()
+    figure.legend(*axes[1].get_legend_handles_labels(), loc='outside lower center', ncols=len(VARIANTS))
     figure.savefig(path, dpi=110)
 
 
