@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from mmengine.logging import MMLogger
 
+from benchmarks.record import default_out
 from benchmarks.suite import SECTIONS, report
 from benchmarks.suite.contest import Setting, contests_of
 from benchmarks.suite.hold import MEASURED, hold
@@ -52,9 +53,7 @@ def main(arguments: Sequence[str] | None = None, own_process: bool = False) -> i
     device = ('cuda' if torch.cuda.is_available() else 'cpu') if args.device == 'auto' else args.device
     kept = own_process and device == 'cpu' and keep_freed_memory()
     setting = Setting(device, args.threads, args.quick, kept)
-    out = args.out or ROOT / (
-        'work_dirs/suite_quick' if args.quick else f'benchmarks/results/suite{"_cuda" if device == "cuda" else ""}'
-    )
+    out = args.out or (ROOT / 'work_dirs/suite_quick' if args.quick else default_out('suite', device))
     run(args.only, setting, out, not args.skip_memory)
     print(out.with_suffix('.md').read_text())
     sections = report.read(out.with_suffix('.json'))

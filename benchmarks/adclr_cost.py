@@ -27,7 +27,7 @@ from viewplug.host_memory import keep_freed_memory
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.record import write  # noqa: E402
+from benchmarks.record import default_out, device_name, write  # noqa: E402
 
 CONFIGS = dict(
     DINO='configs/adclr/dino_vit_small_in1k.py',
@@ -122,14 +122,15 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--amp', action='store_true', help='bfloat16 autocast')
-    parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/adclr_cost')
+    parser.add_argument('--out', type=Path, help='default: benchmarks/results/adclr_cost, with _cuda on a GPU')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.device == 'cpu':
         keep_freed_memory()
     found = measure(args)
-    setting = {key: value for key, value in vars(args).items() if key != 'out'} | dict(torch=torch.__version__)
-    write(args.out, dict(setting=setting, **found), table(found))
+    setting = {key: value for key, value in vars(args).items() if key != 'out'}
+    setting |= dict(device=device_name(args.device), torch=torch.__version__)
+    write(args.out or default_out('adclr_cost', args.device), dict(setting=setting, **found), table(found))
     print(table(found))
 
 

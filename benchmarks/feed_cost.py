@@ -31,7 +31,7 @@ from mmengine.runner import Runner
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from benchmarks.record import write  # noqa: E402
+from benchmarks.record import default_out, device_name, write  # noqa: E402
 from benchmarks.suite.timing import WARM_UP, ratio, waiter  # noqa: E402
 from viewplug.amp import set_amp  # noqa: E402
 from viewplug.batch_views import to_device_views  # noqa: E402
@@ -173,7 +173,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--amp', choices=('bf16', 'fp16'), help='mixed precision; a CPU has bf16 only')
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/feed_cost')
+    parser.add_argument('--out', type=Path, help='default: benchmarks/results/feed_cost, with _cuda on a GPU')
     args = parser.parse_args(argv)
     batches = args.batch or [WORK[size]['batch'][args.device] for size in args.sizes]
     batches = batches * len(args.sizes) if len(batches) == 1 else batches
@@ -190,9 +190,9 @@ def main(argv: list[str] | None = None) -> None:
         for size, batch in zip(args.sizes, batches, strict=True)
         for one in measure(size, batch, args.rounds, steps, args.device, args.amp)
     ]
-    setting = dict(device=torch.cuda.get_device_name() if args.device == 'cuda' else 'cpu', amp=args.amp)
+    setting = dict(device=device_name(args.device), amp=args.amp)
     setting |= dict(rounds=args.rounds, steps=steps, threads=args.threads, torch=torch.__version__)
-    write(args.out, dict(setting=setting, rows=rows), table(rows))
+    write(args.out or default_out('feed_cost', args.device), dict(setting=setting, rows=rows), table(rows))
     print(table(rows))
 
 

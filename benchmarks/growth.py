@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works wi
 
 from benchmarks.growth_report import fits_of, plot, table
 from benchmarks.growth_steps import BASE, STEPS
-from benchmarks.record import write
+from benchmarks.record import default_out, device_name, write
 from viewplug.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--seconds', type=float, default=2, help='of steps, a point and pass; three at least')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/growth')
+    parser.add_argument('--out', type=Path, help='default: benchmarks/results/growth, with _cuda on a GPU')
     parser.add_argument('--point', type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.point:
@@ -154,17 +154,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             keep_freed_memory()
         print(json.dumps(measure(**args.point, threads=args.threads, device=args.device)))
         return
-    begin = time.time()
-    kept, settings = stored_rows(args.out.with_suffix('.json'), without=args.axes)
+    out, begin = args.out or default_out('growth', args.device), time.time()
+    kept, settings = stored_rows(out.with_suffix('.json'), without=args.axes)
     how = dict(passes=args.passes, seconds=args.seconds, threads=args.threads, device=args.device)
     rows = kept + measure_all(args.axes, **how)
     rows.sort(key=lambda row: list(AXES).index(row['axis']))
-    settings |= dict.fromkeys(args.axes, how | dict(torch=torch.__version__))
+    settings |= dict.fromkeys(args.axes, how | dict(device=device_name(args.device), torch=torch.__version__))
     settings = {axis: settings[axis] for axis in AXES if axis in settings}
     fits = fits_of(rows)
     found = dict(base=BASE, settings=settings, took=round(time.time() - begin), rows=rows, fits=fits)
-    write(args.out, found, table(rows, fits, settings))
-    plot(rows, fits, args.out.with_suffix('.png'))
+    write(out, found, table(rows, fits, settings))
+    plot(rows, fits, out.with_suffix('.png'))
     print(table(rows, fits, settings))
 
 

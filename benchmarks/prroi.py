@@ -25,7 +25,7 @@ from viewplug.ops import prroi_pool, prroi_pool_grid
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.record import write  # noqa: E402
+from benchmarks.record import default_out, device_name, write  # noqa: E402
 
 # name: channels, cells a side, boxes an image, bins a side, box side in cells
 CASES = {
@@ -132,18 +132,19 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=20)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/prroi')
+    parser.add_argument('--out', type=Path, help='default: benchmarks/results/prroi, with _cuda on a GPU')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.device == 'cpu':
         keep_freed_memory()
     rows = measure(args.images, args.rounds, args.device)
-    setting = dict(images=args.images, rounds=args.rounds, threads=args.threads, device=args.device)
+    setting = dict(images=args.images, rounds=args.rounds, threads=args.threads, device=device_name(args.device))
     lines = [
         "| case | ours | against | time over the other's (quartiles) | kept | kept by the other |",
         '|---|---|---|---|---|---|',
     ]
-    write(args.out, dict(setting=setting, rows=rows), '\n'.join([*lines, *map(row, rows)]))
+    out = args.out or default_out('prroi', args.device)
+    write(out, dict(setting=setting, rows=rows), '\n'.join([*lines, *map(row, rows)]))
 
 
 if __name__ == '__main__':

@@ -40,7 +40,7 @@ from viewplug.views import ViewGeometry
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.record import write  # noqa: E402
+from benchmarks.record import default_out, device_name, write  # noqa: E402
 
 BASE = 'MoCo v2'
 CONFIGS = {
@@ -237,16 +237,18 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=12)
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/step_cost')
+    parser.add_argument('--out', type=Path, help='default: benchmarks/results/step_cost, with _cuda on a GPU')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.device == 'cpu':
         keep_freed_memory()
     rows = measure(args.configs, args.batch, args.rounds, args.device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    setting = dict(batch=args.batch, rounds=args.rounds, threads=args.threads, device=args.device, size=SIZE)
+    setting = dict(
+        batch=args.batch, rounds=args.rounds, threads=args.threads, device=device_name(args.device), size=SIZE
+    )
     setting |= dict(torch=torch.__version__, peak_process_gib=round(peak, 2))
-    write(args.out, dict(setting=setting, rows=rows), table(rows))
+    write(args.out or default_out('step_cost', args.device), dict(setting=setting, rows=rows), table(rows))
     print(table(rows))
 
 

@@ -27,7 +27,7 @@ from viewplug.host_memory import keep_freed_memory
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.record import write  # noqa: E402
+from benchmarks.record import default_out, device_name, write  # noqa: E402
 
 WORK = {
     'ResNet-18, 32 px': dict(config='configs/cifar10/mocov2_r18.py', size=32, batch=64),
@@ -126,17 +126,17 @@ def main() -> None:
     parser.add_argument(
         '--batch', type=int, nargs=2, metavar=('R18', 'R50'), default=usual, help='images of a step of each network'
     )
-    parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/step_switches')
+    parser.add_argument('--out', type=Path, help='default: benchmarks/results/step_switches, with _cuda on a GPU')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.device == 'cpu':
         keep_freed_memory()
     works = {name: {**work, 'batch': batch} for (name, work), batch in zip(WORK.items(), args.batch, strict=True)}
-    setting = dict(rounds=args.rounds, threads=args.threads, device=args.device, torch=torch.__version__)
-    results = {}
+    setting = dict(rounds=args.rounds, threads=args.threads, device=device_name(args.device), torch=torch.__version__)
+    out, results = args.out or default_out('step_switches', args.device), {}
     for name, work in works.items():  # written after each: compiling and bf16 without its instructions take minutes
         results[name] = measure(work, args.rounds, args.device)
-        write(args.out, dict(setting=setting, work=works, results=results), table(results, works))
+        write(out, dict(setting=setting, work=works, results=results), table(results, works))
     print(table(results, works))
 
 

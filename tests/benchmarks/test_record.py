@@ -4,8 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from pretend_gpu import pretend_gpu
 
-from benchmarks.record import write
+from benchmarks.record import RESULTS, default_out, device_name, write
+
+
+def test_numbers_of_a_gpu_do_not_replace_a_cpus_and_say_which_it_was():
+    assert default_out('growth', 'cpu') == RESULTS / 'growth' and (RESULTS / 'growth.json').exists()
+    assert default_out('growth', 'cuda') == default_out('growth', 'cuda:0') == RESULTS / 'growth_cuda'
+    with pretend_gpu():
+        assert device_name('cpu') == 'cpu' and device_name('cuda') == 'a pretended GPU'
 
 
 def test_numbers_and_table_lie_side_by_side_in_a_folder_made_for_them(tmp_path):
