@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from viewplug.amp import set_amp
 from viewplug.datasets import CorruptImagesError
 from viewplug.demo import STAGE1_SHARE, to_demo
+from viewplug.fixed_keys import check_fixed_keys, warn_of_custom_keys
 from viewplug.hooks.preflight import check_loader
 from viewplug.host_memory import keep_freed_memory
 from viewplug.mistakes import sentence
@@ -30,6 +31,7 @@ from viewplug.schedule import set_epochs
 from viewplug.switches import add_speed_hook, name_classes, place_views, speed_switches
 from viewplug.training_data import UserError, check_data, set_data_root
 from viewplug.transfer.start_from import start_from
+from viewplug.unread_names import check_names
 
 
 def train(args: Namespace) -> None:
@@ -65,6 +67,7 @@ def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> 
         raise UserError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
     name_classes(cfg)
     with _sentences():
+        check_names(path, cfg)
         options = of_stage(args.cfg_options, stage)
         for name in ('stage1_epochs', 'stage2_epochs'):
             if name in options:
@@ -85,6 +88,7 @@ def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> 
         if 'speed' in cfg:
             cfg.speed = speed_switches(cfg.speed)  # a dict, so that --cfg-options can change one of its keys
         merge_options(cfg, options)
+        check_fixed_keys(cfg)
         place_views(cfg)
         add_speed_hook(cfg)
         if getattr(args, 'init', None):
@@ -115,6 +119,7 @@ def run(cfg: Config, args: Namespace) -> None:
     progress = None
     try:
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+        warn_of_custom_keys(cfg, runner.model)
         progress = _Steps()
         runner.register_hook(progress)
         loader = runner.train_loop.dataloader  # built here, before schedulers that count its batches

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 from mmengine import Config
 from mmengine.logging import print_log
@@ -104,15 +106,20 @@ def _check_new_part(key: str, at: str, part: str, siblings: dict, options: dict)
 
 def _warn_of_variable(cfg: Config, top: str, rest: list[str]) -> None:
     """Of a variable that the file used while it was read, and that nobody reads now."""
-    read = {key: value for key, value in cfg.items() if key in READ}
-    used = list(places_of(cfg[top], read)) if isinstance(cfg[top], (dict, list)) else []  # numbers are equal by chance
-    where = f', e.g. {".".join([used[0], *rest])}' if used else ''
     print_log(
         f'--cfg-options {".".join([top, *rest])}: {top} is a variable of the config file, which made its parts with it '
-        f'when it was read; changing it changes nothing in this run. Set the part itself{where}.',
+        'when it was read; changing it changes nothing in this run. Set the part itself'
+        f'{parts_made_with(cfg[top], cfg, rest)}.',
         'current',
         logging.WARNING,
     )
+
+
+def parts_made_with(value: Any, cfg: Config, rest: Sequence[str] = ()) -> str:
+    """', e.g. train_dataloader.dataset', the first part of ``cfg`` that equals a variable, or nothing."""
+    read = {key: part for key, part in cfg.items() if key in READ}
+    places = list(places_of(value, read)) if isinstance(value, (dict, list)) else []  # numbers are equal by chance
+    return f', e.g. {".".join([places[0], *rest])}' if places else ''
 
 
 def _first_line(error: Exception) -> str:

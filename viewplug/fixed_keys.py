@@ -1,0 +1,104 @@
+"""Parts of a config of which mmengine reads some keys and passes over the others without a word."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+
+from mmengine import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from torch import nn
+
+from viewplug.mistakes import near
+from viewplug.registry import class_name
+
+FIXED = {
+    'auto_scale_lr': ('base_batch_size', 'enable'),
+    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+}
+PARAMWISE = (
+    'custom_keys',
+    'bias_lr_mult',
+    'bias_decay_mult',
+    'norm_decay_mult',
+    'flat_decay_mult',
+    'dwconv_decay_mult',
+    'dcn_offset_lr_mult',
+    'bypass_duplicate',
+)
+"""Of mmengine's DefaultOptimWrapperConstructor."""
+CONSTRUCTORS = ('DefaultOptimWrapperConstructor', 'LARSConstructor')
+DEFAULT_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+    'resume_check',
+    'running_stats',
+)
+
+
+def check_fixed_keys(cfg: Config) -> None:
+    """
+    Raises:
+        ValueError: a key that mmengine would pass over; a name in ``default_hooks`` with which a hook would run beside
+            the one that was meant; an argument of CheckpointHook at which the first checkpoint would fail.
+    """
+    for part, keys in FIXED.items():
+        _refuse_others(part, cfg.get(part), keys)
+    optim = cfg.get('optim_wrapper') or {}
+    if class_name(optim.get('constructor') or CONSTRUCTORS[0]) in CONSTRUCTORS:
+        _refuse_others('optim_wrapper.paramwise_cfg', optim.get('paramwise_cfg'), PARAMWISE)
+        for name, settings in _custom_keys(cfg).items():
+            for key in settings:  # others are kept in the optimiser's group, for whoever looks there
+                alike = near(key, ('lr_mult', 'decay_mult'), cutoff=0.75)
+                if key not in ('lr_mult', 'decay_mult') and alike:
+                    raise ValueError(f'optim_wrapper.paramwise_cfg.custom_keys[{name!r}]: nothing reads {key}{alike}')
+    for name in cfg.get('default_hooks') or {}:
+        alike = near(name, DEFAULT_HOOKS, cutoff=0.85)
+        if name not in DEFAULT_HOOKS and alike:
+            raise ValueError(
+                f'default_hooks.{name} would be one hook more{alike} Hooks beside the default ones belong into '
+                'custom_hooks'
+            )
+    for place, hook in _checkpoint_hooks(cfg):
+        keys = {**inspect.signature(CheckpointHook).parameters, **inspect.signature(Runner.save_checkpoint).parameters}
+        _refuse_others(place, hook, [key for key in keys if key not in ('self', 'kwargs')] + ['type', 'priority'])
+
+
+def warn_of_custom_keys(cfg: Config, model: nn.Module) -> None:
+    """Of parts of parameters' names in ``paramwise_cfg.custom_keys`` that no parameter has in its name."""
+    names = [name for name, _ in model.named_parameters()]
+    for key in _custom_keys(cfg):
+        if not any(key in name for name in names):
+            print_log(
+                f'optim_wrapper.paramwise_cfg.custom_keys[{key!r}] changes nothing: no parameter of the model has this '
+                'in its name',
+                'current',
+                logging.WARNING,
+            )
+
+
+def _refuse_others(place: str, part: object, keys: tuple[str, ...] | list[str]) -> None:
+    for key in part if isinstance(part, Mapping) else ():
+        if key not in keys:
+            raise ValueError(f'{place}: nothing reads {key}{near(key, keys) or "; it takes " + ", ".join(keys)}')
+
+
+def _custom_keys(cfg: Config) -> Mapping[str, Mapping]:
+    paramwise = (cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}
+    found = paramwise.get('custom_keys') if isinstance(paramwise, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _checkpoint_hooks(cfg: Config) -> Iterator[tuple[str, Mapping]]:
+    hooks = [(f'default_hooks.{name}', hook) for name, hook in (cfg.get('default_hooks') or {}).items()]
+    hooks += [(f'custom_hooks.{place}', hook) for place, hook in enumerate(cfg.get('custom_hooks') or [])]
+    for place, hook in hooks:
+        if isinstance(hook, Mapping) and class_name(hook.get('type') or '') == 'CheckpointHook':
+            yield place, hook
