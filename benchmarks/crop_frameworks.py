@@ -108,7 +108,6 @@ def on_scenes(cfg: Config) -> Config:
     knn = [hook for hook in demo.custom_hooks if hook.type == 'viewplug.KNNHook']
     cfg.custom_hooks = [*knn, *(hook for hook in cfg.custom_hooks if hook.type != 'viewplug.KNNHook')]
     cfg.train_dataloader.dataset = dict(demo.train_dataloader.dataset, num_images=NUM_SCENES)
-    cfg.data_preprocessor.to_rgb = True
     return cfg
 
 

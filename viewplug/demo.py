@@ -9,9 +9,11 @@ from mmengine import Config
 from mmengine.logging import print_log
 
 from viewplug.batch_views.view import View
+from viewplug.model_config import preprocessor_config
 from viewplug.registry import class_name
 from viewplug.schedule import set_epochs
 from viewplug.shrunk_pipeline import shrunk_pipeline
+from viewplug.training_data import BGR_TO_RGB
 
 VIEW_SIZE = 32
 BACKBONE = dict(
@@ -122,7 +124,6 @@ def to_own_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
 
 def _shortened(cfg: Config, epochs: int, knn_hook: dict) -> Config:
     cfg.load_from = None
-    cfg.data_preprocessor.to_rgb = True  # scenes are BGR, as loaded images
     cfg.pop('auto_scale_lr', None)
     set_epochs(cfg, epochs)
     cfg.default_hooks.logger.interval = 10
@@ -132,6 +133,9 @@ def _shortened(cfg: Config, epochs: int, knn_hook: dict) -> Config:
     for hook in hooks:
         if hook.type == 'viewplug.LocalizationHook':
             hook.setdefault('num_drawn', NUM_DRAWN)
+    if not preprocessor_config(cfg).get('to_rgb'):  # the config is for RGB images, and scenes are BGR, as loaded ones
+        for loader in (cfg.train_dataloader, knn_hook['train_dataloader'], knn_hook['val_dataloader']):
+            loader['dataset']['pipeline'] = [*BGR_TO_RGB, *loader['dataset']['pipeline']]
     cfg.custom_hooks = [knn_hook, *hooks]
     return cfg
 

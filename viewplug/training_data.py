@@ -10,7 +10,7 @@ from viewplug.model_config import preprocessor_config
 from viewplug.registry import class_name
 
 DOWNLOADABLE = ('CIFAR', 'MNIST', 'STL10', 'TinyImageNet')
-LOAD_RGB = [dict(type='LoadImageFromFile'), dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy')]
+BGR_TO_RGB = [dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy')]
 """mmcv's loader gives BGR, and only mmpretrain's way through PIL changes that."""
 
 
@@ -41,7 +41,7 @@ def set_data_root(cfg: Config, root: str) -> None:
     if not loads:  # the data set gave images itself: in BGR, as what the pre-processor swaps, or in RGB
         preprocessor = preprocessor_config(cfg)
         bgr = preprocessor.get('to_rgb') or class_name(own.type) == 'ShapeScenes'
-        pipeline = [*(LOAD_RGB[:1] if bgr else LOAD_RGB), *pipeline]
+        pipeline = [dict(type='LoadImageFromFile'), *([] if bgr else BGR_TO_RGB), *pipeline]
     cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
     cfg.in_memory = False  # a folder may hold anything
 

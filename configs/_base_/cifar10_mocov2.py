@@ -7,7 +7,9 @@ crop = dict(scale=32, crop_ratio_range=(0.2, 1.0), backend='pillow')
 after_crop = [
     dict(
         type='RandomApply',
-        transforms=[dict(type='viewplug.ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)],
+        transforms=[
+            dict(type='viewplug.ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, color_format='rgb')
+        ],
         prob=0.8,
     ),
     dict(type='viewplug.RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.2989, 0.587, 0.114)),

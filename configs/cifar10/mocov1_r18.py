@@ -10,7 +10,7 @@ model = dict(
 view_pipeline = [
     dict(type='viewplug.RandomResizedCrop', scale=32, crop_ratio_range=(0.2, 1.0), backend='pillow'),
     dict(type='viewplug.RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.2989, 0.587, 0.114)),
-    dict(type='viewplug.ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4),
+    dict(type='viewplug.ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4, color_format='rgb'),
     dict(type='RandomFlip', prob=0.5),
 ]
 train_dataloader = dict(

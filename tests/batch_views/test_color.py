@@ -41,6 +41,15 @@ def test_each_step_alone_is_mmcvs(backend, name, limits, adjust, bound):
     assert np.mean([np.abs(np.float32(a) - b).mean() for a, b in zip(IMAGES, expected, strict=True)]) > 10
 
 
+def test_rgb_images_are_jittered_as_their_bgr_copies():
+    drawn = ColorJitter(0.4, 0.4, 0.4, (0.1, 0.3)).draw(24, torch.Generator().manual_seed(1))
+    bgr, rgb = as_float(IMAGES), as_float(IMAGES).flip(1)
+    expected = ColorJitter().apply(bgr, **drawn)
+    found = ColorJitter(color_format='rgb').apply(rgb.clone(), **drawn)
+    torch.testing.assert_close(found.flip(1), expected, rtol=0, atol=1e-3)
+    assert (ColorJitter().apply(rgb, **drawn).flip(1) - expected).abs().max() > 50
+
+
 @pytest.mark.parametrize('steps', [15, 7, 3, 11, 13, 14, 10], ids='steps {0:04b}'.format)
 def test_steps_in_an_order_of_its_own_for_every_sample_are_mmpretrains(steps):
     names = [name for place, name in enumerate(('brightness', 'contrast', 'saturation', 'hue')) if steps >> place & 1]
@@ -121,6 +130,7 @@ def test_grayscale_is_mmcvs(weights):
         (dict(brightness=-0.1), 'brightness must not be negative.*-0.1'),
         (dict(hue=(0.2, -0.2)), 'hue must be a number or .low, high.*0.2, -0.2'),
         (dict(saturation=(0.1, 0.2, 0.3)), 'saturation must be'),
+        (dict(hue=0.1, color_format='gbr'), "color_format must be 'bgr' or 'rgb', got 'gbr'"),
     ],
 )
 def test_impossible_ranges_are_named(settings, sentence):

@@ -39,7 +39,7 @@ def test_a_cell_is_the_papers_protocol_on_other_data_at_another_length(data, fra
     kind = 'viewplug.ShapeScenes' if data == 'scenes' else 'viewplug.FashionMNIST'
     datasets = [cfg.train_dataloader.dataset, knn.train_dataloader.dataset, knn.val_dataloader.dataset]
     assert [dataset.type for dataset in datasets] == [kind] * 3
-    assert cfg.train_dataloader.dataset.pipeline[0].transforms[0][0].scale == 32
+    assert cfg.train_dataloader.dataset.pipeline[-2].transforms[0][0].scale == 32
     assert (cfg.views, cfg.in_memory) == ('device', True)
     if framework == 'moco':
         assert cfg.model.branches.image.head.queue_len == (10_000 if data == 'scenes' else 65536)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from mmpretrain.datasets.transforms import ColorJitter as StockColorJitter
+from PIL import Image
+from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
 
 from viewplug.registry import TRANSFORMS
 from viewplug.transforms import ColorJitter
@@ -35,6 +37,34 @@ def test_pixels_and_random_numbers_are_mmpretrains(settings):
         assert found[1] == expected[1]
         changed += not np.array_equal(found[0], image)
     assert changed == (len(images) if settings else 0)
+
+
+@pytest.mark.parametrize('settings', SETTINGS, ids=str)
+def test_rgb_images_are_jittered_as_torchvision_does(settings):
+    images = np.random.RandomState(1).randint(0, 256, (60, 13, 17, 3), dtype=np.uint8)
+    transform = ColorJitter(**settings, color_format='rgb')
+    steps = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+    for seed, image in enumerate(images):
+        before = image.copy()
+        found = jittered(transform, image, seed)[0]
+        np.random.seed(seed)
+        order, *factors = transform._rand_params()
+        expected = Image.fromarray(image)
+        for step in order:
+            if factors[step] is not None:
+                expected = steps[step](expected, factors[step])
+        np.testing.assert_array_equal(image, before)
+        if transform.backend == 'cv2':  # which rounds otherwise: its own steps, of the image that it takes to be BGR
+            swapped = jittered(StockColorJitter(**settings), image[..., ::-1].copy(), seed)[0]
+            np.testing.assert_array_equal(found, swapped[..., ::-1])
+        else:
+            np.testing.assert_array_equal(found, np.asarray(expected))
+            assert found.flags.c_contiguous and found.flags.writeable
+
+
+def test_another_color_format_is_refused():
+    with pytest.raises(ValueError, match="viewplug.ColorJitter: color_format must be 'bgr' or 'rgb', got 'gbr'"):
+        ColorJitter(hue=0.1, color_format='gbr')
 
 
 def test_what_it_returns_is_contiguous_and_the_image_that_came_in_is_untouched():

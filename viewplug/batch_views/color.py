@@ -22,7 +22,7 @@ _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(4)
 class ColorJitter(Operator):
     """mmpretrain's ColorJitter: brightness, contrast, saturation and hue, in an order drawn for each sample.
 
-    Like mmcv's it takes images to be BGR. Brightness, contrast and saturation blend the image with black, with its
+    Brightness, contrast and saturation blend the image with black, with its
     mean gray and with its own gray, all clamped to [0, 255]; values are not cut down to whole numbers in between, as
     Pillow does.
 
@@ -30,6 +30,7 @@ class ColorJitter(Operator):
         brightness, contrast, saturation: range (low, high) of the factor, or v for (max(0, 1 - v), 1 + v).
         hue: range of the shift in parts of a turn, within [-0.5, 0.5], or v for (-v, v).
         backend: 'pillow' or 'cv2', which differ by rounding only; accepted so that configs move over.
+        color_format: 'bgr' (as mmcv takes images to be) or 'rgb'.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class ColorJitter(Operator):
         saturation: float | Sequence[float] = 0.0,
         hue: float | Sequence[float] = 0.0,
         backend: str = 'pillow',
+        color_format: str = 'bgr',
     ) -> None:
+        self.color_format = check_color_format('ColorJitter', color_format)
         self.ranges = dict(
             brightness=_factor_range('brightness', brightness, 1.0, (0.0, float('inf'))),
             contrast=_factor_range('contrast', contrast, 1.0, (0.0, float('inf'))),
@@ -70,7 +73,10 @@ class ColorJitter(Operator):
         factors = {_BRIGHTNESS: brightness, _CONTRAST: contrast, _SATURATION: saturation}
         factors = {kind: factor for kind, factor in factors.items() if factor is not None}
         kinds, before = _blends_around_hue(order, list(factors), hue is not None)
-        matrices, means = _blend_maps(kinds, factors)
+        rgb = self.color_format == 'rgb'
+        matrices, means = _blend_maps(kinds, factors, GRAY_WEIGHTS_BGR[::-1] if rgb else GRAY_WEIGHTS_BGR)
+        if hue is not None and rgb:  # the circle of hues runs the other way round
+            hue = -hue
         return dict(matrices=matrices, means=means, before=before, **({} if hue is None else dict(hue=hue)))
 
     def run(
@@ -129,14 +135,19 @@ class RandomGrayscale(Operator):
             raise ValueError(
                 f'RandomGrayscale: channel_weights must be three numbers of a positive sum, got {channel_weights}'
             )
-        if color_format not in ('bgr', 'rgb'):
-            raise ValueError(f"RandomGrayscale: color_format must be 'bgr' or 'rgb', got {color_format!r}")
+        check_color_format('RandomGrayscale', color_format)
         self.prob = check_prob('RandomGrayscale', prob)
         self.weights = torch.tensor(channel_weights) / sum(channel_weights)
 
     def run(self, images: Tensor) -> Tensor:
         gray = torch.matmul(to_device(self.weights, images.device), images.flatten(2))
         return images.copy_(gray.view(len(images), 1, *images.shape[2:]))
+
+
+def check_color_format(step: str, color_format: str) -> str:
+    if color_format not in ('bgr', 'rgb'):
+        raise ValueError(f"{step}: color_format must be 'bgr' or 'rgb', got {color_format!r}")
+    return color_format
 
 
 def _factor_range(
@@ -165,13 +176,15 @@ def _blends_around_hue(order: np.ndarray, kinds: list[int], with_hue: bool) -> t
     return in_order, (is_blend & (np.arange(4) < hue_place[:, None])).sum(axis=1)
 
 
-def _blend_maps(kinds: np.ndarray, factors: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _blend_maps(
+    kinds: np.ndarray, factors: dict[int, np.ndarray], gray_weights: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Each blend as a linear map of the three channels (N, K, 3, 3) and of their means (N, K, 3)."""
     known = np.ones((4, len(kinds)), dtype=np.float32)
     for kind, values in factors.items():
         known[kind] = values
     factor = known[kinds, np.arange(len(kinds))[:, None]]
-    rest, gray = 1 - factor, np.float32(GRAY_WEIGHTS_BGR)
+    rest, gray = 1 - factor, np.float32(gray_weights)
     # NumPy is slow where the last dimensions are small, so they come first until the end.
     gray_share = gray[:, None, None] * (rest * (kinds == _SATURATION))
     matrices = np.stack([gray_share] * 3)
