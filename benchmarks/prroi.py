@@ -45,8 +45,11 @@ def contestants(device: str) -> dict:
     if device != 'cpu':
         try:
             from mmcv.ops.prroi_pool import prroi_pool as kernel
-        except ImportError:
-            print('mmcv has no compiled operators here: its PrRoIPool is left out')
+
+            some = torch.ones(1, 5, device=device)
+            kernel(some.view(1, 1, 1, 5), some * 0, (1, 1), 1.0)
+        except (ImportError, RuntimeError) as error:  # no compiled operators, or those of a machine without a GPU
+            print(f'mmcv PrRoIPool is left out: {error}')
         else:
             found['mmcv PrRoIPool'] = lambda f, rows, bins: kernel(f, rows, (bins, bins), 1.0)
     return found
