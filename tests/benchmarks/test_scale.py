@@ -11,7 +11,9 @@ from processes import in_processes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import collectives, scale_formulas
+from benchmarks import scale_formulas
+from benchmarks.collective_cases import formulas
+from benchmarks.traffic_counter import Counter
 from viewplug.heads import CPCHead, RegionHead
 from viewplug.views import ViewGeometry
 
@@ -40,7 +42,7 @@ def test_the_page_has_the_tables_that_the_script_prints(table):
 def test_the_results_have_every_part_and_agree_with_the_formulas(world):
     rows = [row for row in RESULTS['traffic'] if row['world'] == world and 'loopback' not in row['part']]
     parameters = {row['case']: row['formula'] * world / (8 * (world - 1)) for row in rows if 'DDP' in row['part']}
-    expected = collectives.formulas(world, parameters)
+    expected = formulas(world, parameters)
     counted = {(row['case'], row['part']): row['counted'] for row in rows}
     assert counted == pytest.approx({(case, part): size for case in expected for part, size in expected[case].items()})
 
@@ -56,7 +58,7 @@ def bytes_of_heads() -> dict[str, dict[str, float]]:
         else:
             head = RegionHead(window=16, stride=8, downsample=8, input_size=32, feat_dim=D, **arguments)
             online, target = torch.randn(2, N, 4 * 4, D, requires_grad=True)
-        with collectives.Counter() as counter:
+        with Counter() as counter:
             head.loss(online, target, geometry=geometry)['loss'].backward()
         found[name] = counter.bytes
     return found
