@@ -1,19 +1,22 @@
-"""What would make a run end without training, said before it starts."""
+"""What would make a run end without training, or its processes train apart, said before it starts."""
 
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
+from viewplug.hooks.agreement import check_agreement
 from viewplug.registry import HOOKS
 
 
 @HOOKS.register_module()
 class PreflightHook(Hook):
-    """Refuse a training loader that yields no batch: mmengine would run through all epochs without one step."""
+    """Refuse a training loader that yields no batch (mmengine would run through all epochs without one step), and
+    processes that do not begin alike (:func:`viewplug.hooks.agreement.check_agreement`)."""
 
     priority = 'VERY_HIGH'
 
     def before_train(self, runner) -> None:
         check_loader(runner.train_dataloader, runner.world_size)
+        check_agreement(runner)
 
 
 def check_loader(loader: DataLoader, world_size: int = 1) -> None:
