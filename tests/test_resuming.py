@@ -1,5 +1,6 @@
 """Which checkpoint a run goes on from."""
 
+import os
 import shutil
 
 import pytest
@@ -51,3 +52,24 @@ def test_a_file_cut_short_is_told_from_old_and_new_ones(work_dir, tmp_path):
     cut.write_bytes(cut.read_bytes()[:-30])
     with pytest.raises(UserError, match=r'^load_from=.*epoch_2\.pth: .*cut short.*epoch_1\.pth is whole'):
         check_whole(str(cut), 'load_from=')
+
+
+@pytest.mark.parametrize('note', [None, ''])
+def test_where_no_note_tells_the_latest_the_newest_whole_one_is_gone_on_from(note, work_dir):
+    """A disk that was full leaves the note empty: starting anew would overwrite the checkpoints."""
+    (work_dir / 'last_checkpoint').unlink()
+    if note is not None:
+        (work_dir / 'last_checkpoint').write_text(note)
+    for age, epoch in enumerate((3, 2, 1)):
+        torch.save(dict(epoch=epoch), work_dir / f'epoch_{epoch}.pth')
+        os.utime(work_dir / f'epoch_{epoch}.pth', (1e9 - age, 1e9 - age))
+    (work_dir / 'epoch_3.pth').write_bytes(b'PK cut short')
+    cfg = Config(dict(work_dir=str(work_dir)))
+    resume_from(cfg, 'auto')
+    assert cfg.resume is True and cfg.load_from == str(work_dir / 'epoch_2.pth')
+
+
+def test_a_note_of_a_checkpoint_that_is_gone_names_another(work_dir):
+    (work_dir / 'epoch_2.pth').unlink()
+    with pytest.raises(UserError, match=r'epoch_2\.pth: no such checkpoint; .*epoch_1\.pth is whole'):
+        resume_from(Config(dict(work_dir=str(work_dir))), 'auto')

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine import Config
@@ -38,11 +40,18 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     """The last checkpoint that a run wrote into its work dir, if it did.
 
     mmengine notes an absolute path, in a copied or moved folder that of another one: a file of the same name in
-    ``work_dir`` itself comes first.
+    ``work_dir`` itself comes first. Where the note is gone or empty (a disk was full), the newest checkpoint that is
+    whole is taken, with a warning.
     """
     noted = find_latest_checkpoint(str(work_dir)) if os.path.isdir(work_dir) else None
-    inside = os.path.join(work_dir, os.path.basename(noted)) if noted else None
-    return inside if inside and os.path.isfile(inside) else noted
+    if not noted:
+        newest = next(_whole_ones(Path(work_dir)), None)
+        if newest:
+            text = f'{work_dir}/last_checkpoint is missing or empty: {newest}, the newest whole checkpoint, is taken'
+            print_log(text, 'current', logging.WARNING)
+        return newest and str(newest)
+    inside = os.path.join(work_dir, os.path.basename(noted))
+    return inside if os.path.isfile(inside) else noted
 
 
 def check_whole(path: str, said: str) -> None:
@@ -51,14 +60,19 @@ def check_whole(path: str, said: str) -> None:
     Args:
         said: where the path comes from, '--resume ' or 'load_from='.
     """
-    if not os.path.isfile(path):
-        raise UserError(f'{said}{path}: no such checkpoint')
-    if _is_whole(path):
+    there = os.path.isfile(path)
+    if there and _is_whole(path):
         return
-    others = sorted(Path(path).resolve().parent.glob('*.pth'), key=lambda one: one.stat().st_mtime, reverse=True)
-    whole = next((one for one in others if one != Path(path).resolve() and _is_whole(one)), None)
+    whole = next((one for one in _whole_ones(Path(path).parent) if one != Path(path).resolve()), None)
     advice = f'; {whole} is whole' if whole else ''
-    raise UserError(f'{said}{path}: no checkpoint, or one that was cut short while it was written{advice}')
+    what = 'no checkpoint, or one that was cut short while it was written' if there else 'no such checkpoint'
+    raise UserError(f'{said}{path}: {what}{advice}')
+
+
+def _whole_ones(folder: Path) -> Iterator[Path]:
+    """A run's checkpoints in a folder, the newest first."""
+    found = [one for pattern in ('epoch_*.pth', 'iter_*.pth') for one in folder.resolve().glob(pattern)]
+    return (one for one in sorted(found, key=lambda one: one.stat().st_mtime, reverse=True) if _is_whole(one))
 
 
 def _is_whole(path: str | Path) -> bool:
