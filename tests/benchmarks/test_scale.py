@@ -11,7 +11,7 @@ from processes import in_processes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import scale_formulas
+from benchmarks import scale_formulas, scale_tables
 from benchmarks.collective_cases import formulas
 from benchmarks.traffic_counter import Counter
 from viewplug.heads import CPCHead, RegionHead
@@ -27,10 +27,10 @@ HEADS = dict(region=dict(gather=True), own_regions=dict(gather=False), cpc={}, o
 @pytest.mark.parametrize(
     'table',
     [
-        scale_formulas.table_of_steps(DEFAULTS),
-        scale_formulas.table_of_contrasts(),
-        scale_formulas.table_of_data(DEFAULTS),
-        scale_formulas.table_of_loader(DEFAULTS),
+        scale_tables.table_of_steps(DEFAULTS),
+        scale_tables.table_of_contrasts(),
+        scale_tables.table_of_data(DEFAULTS),
+        scale_tables.table_of_loader(DEFAULTS),
     ],
     ids=['steps', 'contrasts', 'data', 'loader'],
 )
