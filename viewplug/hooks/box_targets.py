@@ -14,14 +14,13 @@ from torch.utils.data import ConcatDataset
 
 from viewplug.batch_views.contrastive_crop import ContrastiveCrop as BatchContrastiveCrop
 from viewplug.box_store import BoxStore
+from viewplug.crop_sampling import WHOLE_IMAGE
 from viewplug.datasets.in_memory import InMemoryDataset
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.datasets.whole_images import WholeImages
 from viewplug.hooks.image_fingerprint import image_fingerprint
 from viewplug.transforms.contrastive_crop import ContrastiveCrop
 from viewplug.transforms.pipelines import steps_before, transforms_in
-
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass
@@ -107,7 +106,7 @@ class BoxTargets:
         boxes = []
         for target in self.targets:
             rows = target.stores[0].read_all()
-            whole = torch.tensor(WHOLE).repeat(len(target.leaf), 1)
+            whole = torch.tensor(WHOLE_IMAGE).repeat(len(target.leaf), 1)
             boxes.append(whole if rows is None else torch.from_numpy(rows))
         return torch.cat(boxes)
 
@@ -146,7 +145,7 @@ class BoxTargets:
         for target, length in zip(self.targets, self.lengths, strict=True):
             for store in target.stores:
                 if len(store):
-                    store.write(torch.tensor(WHOLE).repeat(length, 1))
+                    store.write(torch.tensor(WHOLE_IMAGE).repeat(length, 1))
 
     def input_size(self) -> tuple[int, int]:
         """Height, width of the largest view."""

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from mmengine.dataset import Compose
 
+from viewplug.crop_sampling import WHOLE_IMAGE
+
 KEYS = ('crop_box', 'flip', 'flip_direction')
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 # fmt: off
 KEPT = {
     'Resize', 'ResizeEdge', 'RandomResize', 'RandomChoiceResize', 'PatchGrid', 'NumpyToPIL', 'PILToNumpy',
@@ -52,7 +53,7 @@ class ViewRecord:
             The view's results, None as soon as a step returns that; its box, four fractions of the image; whether it
             was mirrored after it was cut.
         """
-        box, flip = WHOLE, False
+        box, flip = WHOLE_IMAGE, False
         for step, moves in zip(self.pipeline.transforms, self.moves, strict=True):
             results = step(results)
             if results is None:
@@ -60,7 +61,7 @@ class ViewRecord:
             if moves:
                 crop = results.pop('crop_box', None)
                 if crop is not None:
-                    box = crop if box is WHOLE and not flip else _cut(box, flip, crop)
+                    box = crop if box is WHOLE_IMAGE and not flip else _cut(box, flip, crop)
                 flip ^= bool(results.pop('flip', False))
         return results, box, flip
 
