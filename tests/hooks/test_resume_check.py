@@ -209,6 +209,46 @@ def test_another_learning_rate_or_other_schedulers_are_those_of_the_config(tmp_p
         assert sentence in warning
 
 
+@pytest.mark.parametrize(
+    ('schedulers', 'before', 'after', 'said'),
+    [
+        (
+            [],
+            dict(lr=0.1, momentum=0.9),
+            dict(lr=0.2, momentum=0.5),
+            ['lr 0.1 in the checkpoint, 0.2 in', 'momentum 0.9 '],
+        ),
+        (
+            cosine(4),
+            dict(lr=0.1, weight_decay=1e-4),
+            dict(lr=0.1, weight_decay=1e-2),
+            ['weight_decay 0.0001 in the ch'],
+        ),
+        (
+            cosine(4),
+            dict(lr=0.1, nesterov=False, momentum=0.9),
+            dict(lr=0.1, nesterov=True, momentum=0.9),
+            ['nesterov'],
+        ),
+    ],
+)
+def test_what_no_scheduler_moves_is_the_configs_too(schedulers, before, after, said, tmp_path):
+    whole = run(tmp_path / 'whole', schedulers, optim=dict(optimizer=dict(type='SGD', **after)))
+    run(tmp_path / 'broken', schedulers, stop_before=2, optim=dict(optimizer=dict(type='SGD', **before)))
+    again = run(tmp_path / 'broken', schedulers, resume=True, optim=dict(optimizer=dict(type='SGD', **after)))
+    assert again.taken == whole.taken[4:]
+    groups = again.runner.optim_wrapper.optimizer.param_groups
+    assert all(group[key] == value for group in groups for key, value in after.items() if key != 'lr')
+    (warning,) = warnings_of(tmp_path / 'broken')
+    assert all(part in warning for part in said) and 'They are set to the config.' in warning
+
+
+def test_another_optimiser_than_the_checkpoints_is_refused_before_the_first_step(tmp_path):
+    run(tmp_path, cosine(4), stop_before=2)
+    with pytest.raises(ValueError, match='of another optimiser: it has dampening, .* has amsgrad, betas'):
+        run(tmp_path, cosine(4), resume=True, optim=dict(optimizer=dict(type='AdamW', lr=0.01)))
+
+
 def test_what_follows_validation_stays_the_checkpoints_and_says_so(tmp_path):
     def plateau(factor: float) -> list[dict]:
         return [dict(type='ReduceOnPlateauLR', monitor='loss', factor=factor, patience=2, end=9)]

@@ -10,6 +10,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 
 from viewplug.hooks.carry_over import CarryOverHook
 from viewplug.hooks.checkpoint_shapes import tensors_of_another_shape
+from viewplug.hooks.optimizer_settings import check_same_kind, follow_config
 from viewplug.hooks.schedule_differences import schedule_differences
 from viewplug.registry import HOOKS
 from viewplug.targets import MomentumTarget
@@ -24,7 +25,8 @@ class ResumeCheckHook(Hook):
     epochs or another batch size goes on along the old schedule. Here they are compared with the config's, starting
     values included. Where they differ, a warning says in what, and learning rate, weight decay or whatever else is
     scheduled goes on from where an unbroken run of the new config has it: the config's schedulers start anew and take
-    the steps so far again. Where nothing differs nothing is touched. A run with ReduceOnPlateau, which follows
+    the steps so far again. What no scheduler moves (SGD's momentum, a constant weight decay or learning rate) is set to
+    the config's likewise. Where nothing differs nothing is touched. A run with ReduceOnPlateau, which follows
     validation, keeps the checkpoint's, and a warning says so.
 
     Epoch-based runs go on at the beginning of an epoch. With another batch size, or from a checkpoint saved within an
@@ -56,6 +58,8 @@ class ResumeCheckHook(Hook):
             self._resumed = True
             complete = 'optimizer' in checkpoint and 'param_schedulers' in checkpoint
             self._saved = _flat(checkpoint['param_schedulers']) if complete else None
+            if complete and self._groups:
+                check_same_kind(checkpoint['optimizer']['param_groups'], self._groups)
         elif any(isinstance(hook, CarryOverHook) for hook in runner.hooks):
             return
         tensors = tensors_of_another_shape(unwrapped(runner.model), checkpoint.get('state_dict', checkpoint))
@@ -76,6 +80,7 @@ class ResumeCheckHook(Hook):
             )
             return
         moved = by_epoch and _count_iterations(runner)
+        self._follow_settings(runner)
         schedulers = _flat(runner.param_schedulers)
         kinds = [type(scheduler).__name__ for scheduler in schedulers]
         differences = schedule_differences(kinds, self._fresh, self._saved)
@@ -101,6 +106,17 @@ class ResumeCheckHook(Hook):
             runner.logger.warning(
                 f'ResumeCheckHook: the schedules are not those of the checkpoint: {"; ".join(differences)}. They are '
                 f'set to the config: after {unit} {done} the run goes on with {", ".join(values)}.'
+            )
+
+    def _follow_settings(self, runner) -> None:
+        if not self._groups:
+            return
+        scheduled = {state['param_name'] for state in [*self._fresh, *(self._saved or [])]}
+        settings = follow_config(_param_groups(runner), self._groups, scheduled)
+        if settings:
+            runner.logger.warning(
+                f"ResumeCheckHook: the optimiser's settings are not those of the checkpoint: {'; '.join(settings)}. "
+                'They are set to the config.'
             )
 
     def _start_anew(self, runner, schedulers: list, names: tuple[str, ...]) -> None:
