@@ -188,6 +188,18 @@ def test_an_index_takes_24_bytes_an_image_and_may_lie_elsewhere(folder, tmp_path
     assert sorted(path.name for path in folder.iterdir()) == ['000.tar', '001.tar', '002.tar']
 
 
+def test_an_index_that_another_data_set_has_written_over_is_refused_not_read(tmp_path):
+    """Shards of one name and size, one index_root: labels and offsets of the other would be taken."""
+    for name, label in (('train', b'1'), ('val', b'2')):
+        (tmp_path / name).mkdir()
+        pack(tmp_path / name / '0.tar', [('a.png', png(0)), ('a.cls', label)])
+    train = TarShards(str(tmp_path / 'train'), index_root=str(tmp_path / 'index'), pipeline=[])
+    val = TarShards(str(tmp_path / 'val'), index_root=str(tmp_path / 'index'), pipeline=[])
+    assert val[0]['gt_label'] == 2
+    with pytest.raises(ValueError, match=r'0\.tar\.viewplug_index no longer belongs to .*train/0\.tar.*index_root'):
+        train[0]
+
+
 @pytest.mark.parametrize('max_open', [1, 2, 8])
 def test_images_are_read_in_any_order_with_few_files_open(folder, max_open):
     dataset = TarShards(str(folder), max_open=max_open)

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from viewplug.datasets.tar_index import read_index
+from viewplug.datasets.tar_index import read_index, summarise
 
 
 class OpenShards:
@@ -21,8 +21,18 @@ class OpenShards:
         self.most, self.found = most, OrderedDict()
 
     def get(self, path: str, index: str) -> tuple[BinaryIO, np.ndarray]:
-        """The tar at ``path`` and the rows of its ``index``."""
+        """The tar at ``path`` and the rows of its ``index``.
+
+        Raises:
+            ValueError: the index is by now that of another tar.
+        """
         if path not in self.found:
+            if summarise(path, index) is None:
+                raise ValueError(
+                    f'viewplug.TarShards: {index} no longer belongs to {path}: either the tar has changed, which takes '
+                    'a new start, or another data set whose shards have the same names writes its indexes there too: '
+                    'give each an index_root of its own'
+                )
             file = open(path, 'rb', buffering=0)  # noqa: SIM115 (closed as it leaves the dict)
             with contextlib.suppress(AttributeError, OSError):  # not everywhere
                 # Samplers read a shard whole, in an order that is mixed a little: fetch it in one sequential read.

@@ -45,7 +45,8 @@ class TarShards(BaseDataset):
     Args:
         data_root: The folder of the shards.
         shards: Their names in it, a pattern.
-        index_root: Where the index files go; None is beside the shards, which must be writable until they exist.
+        index_root: Where the index files go, a folder for this data set alone; None is beside the shards, which must be
+            writable until they exist.
         max_open: Shards that a process keeps open.
         backend: mmcv's decoder, ``'cv2'``, ``'pillow'`` or ``'turbojpeg'``.
         **kwargs: ``pipeline``, ``test_mode``, ``lazy_init``, ``max_refetch``, ``metainfo``, ``classes`` of mmpretrain's
@@ -56,8 +57,8 @@ class TarShards(BaseDataset):
 
     Raises:
         FileNotFoundError: no shard matches.
-        ValueError: a shard is no uncompressed tar or breaks off, there is no image, an index cannot be written, or a
-            subset is asked for.
+        ValueError: a shard is no uncompressed tar or breaks off, there is no image, an index cannot be written, or is
+            another tar's by the time its shard is opened, or a subset is asked for.
     """
 
     def __init__(
