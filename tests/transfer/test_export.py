@@ -56,6 +56,16 @@ def vit(tmp_path_factory):
     return str(path), state, images, model.forward_features(images)
 
 
+@pytest.mark.parametrize(('to_rgb', 'order'), [(True, 'RGB'), (False, 'BGR')])
+def test_a_file_says_in_which_order_its_stem_saw_channels(to_rgb, order, tmp_path):
+    data = dict(dataset=dict(type='viewplug.ImageFolder', pipeline=[dict(type='LoadImageFromFile')]))
+    text = Config(dict(data_preprocessor={**NORMALISATION, 'to_rgb': to_rgb}, train_dataloader=data)).pretty_text
+    pretrained(tmp_path / 'v.pth', config=text)
+    card = export(tmp_path / 'v.pth', tmp_path / 'r.pkl', 'detectron2')
+    assert card['channel_order'] == order and f'INPUT.FORMAT: {order} (the stem sees {order}' in card['load']
+    assert export(tmp_path / 'v.pth', tmp_path / 'r.pth', 'mmdet')['load'].endswith(f', {order}')
+
+
 @pytest.mark.parametrize('momentum', [False, True])
 def test_features_of_torchvisions_resnet_are_equal(resnet, momentum, tmp_path):
     path, _, images, features = resnet

@@ -8,10 +8,12 @@ from mmengine.registry import MODELS
 from torch import nn
 from toys import toy_resnet
 
+from viewplug.training_data import BGR_TO_RGB
 from viewplug.transfer import InitFromSSL, TransferCheckHook
 from viewplug.transfer.check import Origin, check_model, origins_in, table
 from viewplug.transfer.check_hook import all_origins
-from viewplug.transfer.recorded import recorded_commit, recorded_config, recorded_normalisation
+from viewplug.transfer.export import export
+from viewplug.transfer.recorded import recorded_commit, recorded_config, recorded_normalisation, recorded_order
 
 CONFIG = Config(dict(data_preprocessor=NORMALISATION, model=dict(backbone=toy_resnet()))).pretty_text
 
@@ -163,6 +165,111 @@ def test_another_normalisation_is_a_warning_with_both_values(path):
     mean, std, order = report.warnings
     assert mean == ('data_preprocessor.mean=[103.53, 116.28, 123.675], but pre-training had [123.675, 116.28, 103.53]')
     assert 'data_preprocessor.std=[1.0, 1.0, 1.0]' in std and 'bgr_to_rgb=True' in order
+
+
+def test_whole_numbers_are_a_normalisation_too(path):
+    cfg = faster_rcnn(small_resnet(init_cfg=plain(path)))
+    cfg.data_preprocessor.update(mean=[0, 0, 0], std=[1, 1, 1])
+    assert len(report_of(cfg).warnings) == 2
+
+
+def test_images_that_nothing_normalises_are_a_warning(path):
+    cfg = faster_rcnn(small_resnet(init_cfg=plain(path)))
+    cfg.data_preprocessor.update(mean=None, std=None)
+    mean, std = report_of(cfg).warnings
+    assert mean.startswith('data_preprocessor.mean=None (unless the pipeline normalises), but pre-training had [123.6')
+    assert std.startswith('data_preprocessor.std=None') and std.endswith('[58.395, 57.12, 57.375]')
+
+
+LOADED = dict(type='viewplug.ImageFolder', pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')])
+LOADED_RGB = dict(LOADED, pipeline=[LOADED['pipeline'][0], *BGR_TO_RGB])
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'to_rgb', 'order'),
+    [
+        (LOADED, True, 'RGB'),
+        (LOADED, False, 'BGR'),
+        (dict(type='RepeatDataset', times=2, dataset=LOADED), False, 'BGR'),
+        (LOADED_RGB, False, 'RGB'),
+        (dict(type='CIFAR10', pipeline=[dict(type='PackInputs')]), False, 'RGB'),
+        (dict(type='viewplug.ShapeScenes', pipeline=[]), False, 'BGR'),
+    ],
+)
+@pytest.mark.parametrize('swap', [True, False])
+def test_another_channel_order_is_a_warning_whichever_pre_training_had(dataset, to_rgb, order, swap, tmp_path):
+    text = Config(
+        dict(data_preprocessor={**NORMALISATION, 'to_rgb': to_rgb}, train_dataloader=dict(dataset=dataset))
+    ).pretty_text
+    assert recorded_order(recorded_config(dict(meta=dict(cfg=text)))) == order
+    pretrained(tmp_path / 'v.pth', config=text)
+    cfg = faster_rcnn(small_resnet(init_cfg=plain(tmp_path / 'v.pth')))
+    cfg.data_preprocessor.bgr_to_rgb = swap
+    warnings = report_of(cfg).warnings
+    same_order = swap == (order == 'RGB')
+    assert len(warnings) == (not same_order)
+    assert same_order or f'but pre-training saw {order}: set bgr_to_rgb={not swap}' in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ('format', 'ending'), [('mmdet', 'pth'), ('safetensors', 'safetensors'), ('detectron2', 'pkl')]
+)
+def test_an_export_says_as_much_of_its_pre_training_as_the_run(format, ending, path, tmp_path):
+    export(path, tmp_path / f'out.{ending}', format)
+    cfg = faster_rcnn()
+    cfg.data_preprocessor.update(mean=[1.0, 1.0, 1.0], bgr_to_rgb=False)
+    detector = built(cfg)
+    hook = InitFromSSL(str(tmp_path / f'out.{ending}'))
+    hook.write(detector)
+    (report,) = check_model(detector, all_origins(detector, [hook]))
+    mean, order = report.warnings
+    assert 'but pre-training had [123.675, 116.28, 103.53]' in mean and 'pre-training saw RGB' in order
+
+
+@pytest.mark.parametrize(
+    ('changes', 'warned'),
+    [
+        (dict(strides=(1, 2, 2, 2)), False),
+        (dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)), False),
+        (dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)), False),
+        (dict(strides=(1, 2), dilations=(1, 1), num_stages=2, out_indices=(0, 1)), False),
+        (dict(strides=(1, 2, 2, 1)), True),
+        (dict(strides=(1, 1, 2, 2)), True),
+    ],
+)
+def test_other_strides_without_the_dilations_that_make_up_for_them_are_a_warning(changes, warned, path):
+    model = nn.Module()
+    model.backbone = built(ConfigDict(small_resnet(init_cfg=plain(path), **changes)))
+    (report,) = check_model(model, [Origin('backbone', path, 'backbone.')], allow_surplus=True)
+    assert not report.errors and len(report.warnings) == warned
+    assert not warned or 'but pre-training had strides=(1, 2, 2, 2) with dilations=(1, 1, 1, 1)' in report.warnings[0]
+
+
+def test_strides_are_compared_with_those_of_the_run(tmp_path):
+    backbone = toy_resnet(strides=(2, 2, 1, 1))
+    text = Config(dict(model=dict(backbone=backbone))).pretty_text
+    pretrained(tmp_path / 'v.pth', backbone, config=text)
+    for strides, number in (((2, 2, 1, 1), 0), ((1, 2, 2, 2), 1)):
+        assert len(report_of(small_resnet(strides=strides, init_cfg=plain(tmp_path / 'v.pth'))).warnings) == number
+
+
+@pytest.mark.parametrize(('num_heads', 'errors'), [(2, 0), (4, 1)])
+def test_another_number_of_attention_heads_loads_everything_and_is_an_error(num_heads, errors, tmp_path):
+    size = dict(embed_dim=24, depth=2, num_heads=2, img_size=32, patch_size=8)
+    run = dict(type='viewplug.QueryViT', model_name='vit_tiny_patch16_224', **size)
+    weights = {f'backbone.{name}': value for name, value in MODELS.build(run).state_dict().items()}
+    text = Config(dict(model=dict(backbone=run), default_scope='mmpretrain')).pretty_text
+    torch.save(dict(state_dict=weights, meta=dict(cfg=text)), tmp_path / 'v.pth')
+    arch = dict(embed_dims=24, num_layers=2, num_heads=num_heads, feedforward_channels=96)
+    model = nn.Module()
+    model.backbone = built(
+        ConfigDict(type='mmpretrain.VisionTransformer', arch=arch, img_size=32, patch_size=8), 'mmpretrain'
+    )
+    hook = InitFromSSL(str(tmp_path / 'v.pth'))
+    hook.write(model)
+    (report,) = check_model(model, all_origins(model, [hook]))
+    assert report.row[2:4] == (len(model.backbone.state_dict()), 0) and len(report.errors) == errors
+    assert not errors or 'num_heads=4, and the pre-trained network has 2' in report.errors[0]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from viewplug.transfer.recorded import recorded_commit, recorded_config, recorded_normalisation
+from viewplug.transfer.recorded import recorded_commit, recorded_config, recorded_normalisation, recorded_order
 
 
 def card_of(path: str | os.PathLike, checkpoint: dict, state: dict[str, Tensor]) -> dict:
@@ -22,8 +22,8 @@ def card_of(path: str | os.PathLike, checkpoint: dict, state: dict[str, Tensor])
 
     Returns:
         ``config_name``, ``config`` (its text), ``commit`` (of the repository that the run was started in), ``epochs``,
-        ``iterations``, ``data``, ``normalisation``, ``backbone``, ``seed``, ``finished``, and hashes (sha256) of the
-        checkpoint and of the weights.
+        ``iterations``, ``data``, ``normalisation``, ``channel_order`` (as the network saw images), ``backbone``,
+        ``seed``, ``finished``, and hashes (sha256) of the checkpoint and of the weights.
     """
     meta = checkpoint.get('meta') if isinstance(checkpoint.get('meta'), dict) else {}
     config = recorded_config(checkpoint)
@@ -36,6 +36,7 @@ def card_of(path: str | os.PathLike, checkpoint: dict, state: dict[str, Tensor])
         iterations=meta.get('iter'),
         data=_data(config),
         normalisation=recorded_normalisation(config),
+        channel_order=recorded_order(config),
         backbone=model.get('backbone'),
         seed=meta.get('seed'),
         finished=meta.get('time'),

@@ -20,17 +20,18 @@ def how_to_load(format: str, out: Path, card: dict, names: Iterable[str], fitted
     """
     normalisation = card['normalisation']
     mean, std = normalisation.get('mean', 'not recorded'), normalisation.get('std', 'not recorded')
+    order = card['channel_order'] or 'RGB'
     style = (card['backbone'] or {}).get('style', 'pytorch')
     if format == 'detectron2':
         return (
-            f'MODEL.WEIGHTS: {out}; MODEL.PIXEL_MEAN: {mean}; MODEL.PIXEL_STD: {std}; INPUT.FORMAT: RGB (the stem sees '
-            f'RGB, its channels are not swapped); MODEL.RESNETS.STRIDE_IN_1X1: {style == "caffe"}'
+            f'MODEL.WEIGHTS: {out}; MODEL.PIXEL_MEAN: {mean}; MODEL.PIXEL_STD: {std}; INPUT.FORMAT: {order} (the stem '
+            f'sees {order}, its channels are not swapped); MODEL.RESNETS.STRIDE_IN_1X1: {style == "caffe"}'
         )
     if format == 'mmdet':
         line = _for_openmmlab(out, card, names, style)
     else:
         line = fitted.how_to_load(str(out)) if fitted else f"safetensors.torch.load_file('{out}')"
-    return f'{line}; mean={mean}, std={std}, RGB'
+    return f'{line}; mean={mean}, std={std}, {order}'
 
 
 def _for_openmmlab(out: Path, card: dict, names: Iterable[str], style: str) -> str:

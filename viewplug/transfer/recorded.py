@@ -5,19 +5,23 @@ from __future__ import annotations
 import ast
 import re
 
+from mmengine.config import ConfigDict
+
 from viewplug.model_config import preprocessor_config
+from viewplug.training_data import leaf_configs
 
 
 def recorded_config(checkpoint: dict) -> dict:
-    """The literal part of the config that mmengine wrote into ``checkpoint['meta']['cfg']``; empty if there is none.
+    """The literal part of the config that a run or an export carries with it; empty if there is none.
 
-    A config is Python code and loading it runs it. Here assignments of literals and ``dict(...)`` are read, and all
-    else is passed over.
+    A run of mmengine has it in ``checkpoint['meta']['cfg']``, an export of ours in its card. A config is Python code
+    and loading it runs it. Here assignments of literals and ``dict(...)`` are read, and all else is passed over.
     """
-    meta = checkpoint.get('meta')
-    text = meta.get('cfg') if isinstance(meta, dict) else None
-    if not isinstance(text, str):
+    cards = [card for card in (checkpoint.get('meta'), checkpoint.get('card')) if isinstance(card, dict)]
+    texts = [card[key] for card in cards for key in ('cfg', 'config') if isinstance(card.get(key), str)]
+    if not texts:
         return {}
+    text = texts[0]
     try:
         tree = ast.parse(text)
     except SyntaxError:
@@ -41,6 +45,25 @@ def recorded_normalisation(config: dict) -> dict:
     """``mean``, ``std`` and ``to_rgb`` of a viewplug or mmpretrain config, where it has them."""
     seen = preprocessor_config(config)
     return {key: seen[key] for key in ('mean', 'std', 'to_rgb') if isinstance(seen, dict) and key in seen}
+
+
+def recorded_order(config: dict) -> str | None:
+    """Channels as the network saw them, 'RGB' or 'BGR'; None where the config has no data preprocessor.
+
+    mmcv's loaders give BGR, and so does ``viewplug.ShapeScenes``; data sets that hold their images (CIFAR) give RGB.
+    """
+    seen = preprocessor_config(config)
+    if not isinstance(seen, dict) or not seen:
+        return None
+    if seen.get('to_rgb') or seen.get('bgr_to_rgb'):
+        return 'RGB'
+    leaves = leaf_configs(ConfigDict(config.get('train_dataloader') or {}).get('dataset'))
+    for leaf in leaves[:1]:
+        steps = {str(step.get('type')).split('.')[-1]: step for step in leaf.get('pipeline') or [] if step}
+        turned = (steps.get('NumpyToPIL') or {}).get('to_rgb')
+        loaded = any(name.startswith('Load') for name in steps)
+        return 'BGR' if loaded and not turned or str(leaf.get('type')).endswith('ShapeScenes') else 'RGB'
+    return None
 
 
 def _value(node: ast.expr):

@@ -34,6 +34,17 @@ def recorded_backbone(recorded: dict, weights: dict[str, Tensor], scope: str | N
         ValueError: it has parts that no registry knows, or other names or shapes. A backbone refuses its settings
             with errors of its own.
     """
+    model = built_backbone(recorded, scope)
+    _load(getattr(model, 'timm_model', model), weights)
+    return model
+
+
+def built_backbone(recorded: dict, scope: str | None = None) -> nn.Module:
+    """The backbone of a config, in evaluation mode, with weights of its own making.
+
+    Raises:
+        ValueError: it has parts that no registry knows. A backbone refuses its settings with errors of its own.
+    """
     scope = scope if scope in LIBRARIES else LIBRARIES[0]
     settings = {key: value for key, value in recorded.items() if not FETCHES.fullmatch(key)}
     kind = settings.pop('type', None)
@@ -47,7 +58,6 @@ def recorded_backbone(recorded: dict, weights: dict[str, Tensor], scope: str | N
             raise ValueError(f'{key}={word!r} of the recorded backbone may name a file or code')
     with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
         model = backbone(**ConfigDict(settings))
-    _load(getattr(model, 'timm_model', model), weights)
     model.eval()  # not chained: mmpretrain's backbones return None here
     return model
 

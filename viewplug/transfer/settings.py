@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from viewplug.transfer.matching import Match
-from viewplug.transfer.recorded import recorded_normalisation
+from viewplug.transfer.recorded import recorded_normalisation, recorded_order
+from viewplug.transfer.recorded_backbone import built_backbone
 
 if TYPE_CHECKING:
     from viewplug.transfer.check import Report
@@ -31,7 +33,9 @@ def compare_settings(
             f"weights load and the features are wrong. Set style='{there}' (model.{found.module}.style)"
         )
     if found.module == 'backbone':
-        report.warnings += _other_normalisation(model, recorded_normalisation(config))
+        report.errors += _other_heads(module, pretraining, config.get('default_scope')) if not report.errors else []
+        report.warnings += _other_strides(module, pretraining) if found.layout == 'torchvision' else []
+        report.warnings += _other_normalisation(model, recorded_normalisation(config), recorded_order(config))
     report.notes += _norm_notes(module)
 
 
@@ -46,25 +50,75 @@ def _stride_in_1x1(module: nn.Module) -> bool | None:
     return None
 
 
-def _other_normalisation(model: nn.Module, recorded: dict) -> list[str]:
+def _other_heads(module: nn.Module, pretraining: dict, scope: str | None) -> list[str]:
+    """Attention heads against those of pre-training, which leave no trace in the weights."""
+    mine = _heads(module)
+    try:
+        theirs = _heads(built_backbone(pretraining, scope)) if mine else ()
+    except Exception:  # a backbone that cannot be built here says nothing, and its run is no reason to stop this one
+        return []
+    if not theirs or mine == theirs:
+        return []
+    here, there = (value[0] if len(value) == 1 else value for value in (mine, theirs))
+    return [
+        f'num_heads={here}, and the pre-trained network has {there}: all weights load and the features are wrong. Set '
+        f'num_heads={there} (model.backbone)'
+    ]
+
+
+def _heads(module: nn.Module) -> tuple[int, ...]:
+    """``num_heads`` of the attentions in ``module``, each value once."""
+    numbers = (getattr(part, 'num_heads', None) for part in module.modules())
+    return tuple(dict.fromkeys(number for number in numbers if isinstance(number, int)))
+
+
+def _other_strides(module: nn.Module, pretraining: dict) -> list[str]:
+    """Stages of OpenMMLab's ResNets that look at another scale; a dilation in a stride's place keeps it."""
+    settings = {}
+    for key, usual in (('strides', (1, 2, 2, 2)), ('dilations', (1, 1, 1, 1))):
+        mine, theirs = getattr(module, key, None), pretraining.get(key, usual)
+        if not all(isinstance(value, list | tuple) for value in (mine, theirs)):
+            return []
+        settings[key] = tuple(mine), tuple(theirs)
+    here, there = (
+        [math.prod(strides[: i + 1]) * dilation for i, dilation in enumerate(dilations)]
+        for strides, dilations in zip(*settings.values(), strict=True)
+    )
+    if all(a == b for a, b in zip(here, there, strict=False)):  # a C4 network has fewer stages
+        return []
+    (strides, their_strides), (dilations, their_dilations) = settings.values()
+    return [
+        f'strides={strides} with dilations={dilations}, but pre-training had strides={their_strides} with '
+        f'dilations={their_dilations}: all weights load, and layers see other scales than they were trained on'
+    ]
+
+
+def _other_normalisation(model: nn.Module, recorded: dict, order: str | None) -> list[str]:
     """Mean, std and channel order against those of pre-training."""
     mine = getattr(model, 'data_preprocessor', None)
     warnings = []
-    for key in ('mean', 'std'):
+    for key, neutral in (('mean', 0.0), ('std', 1.0)):
         value = getattr(mine, key, None)
-        if isinstance(value, torch.Tensor) and recorded.get(key):
-            value, wanted = value.flatten().cpu(), torch.tensor(recorded[key], dtype=torch.float32).flatten()
+        if isinstance(mine, nn.Module) and recorded.get(key):
+            wanted = torch.tensor(recorded[key], dtype=torch.float32).flatten()
+            given = isinstance(value, torch.Tensor)
+            value = value.flatten().float().cpu() if given else torch.full_like(wanted, neutral)
             if value.shape != wanted.shape or not torch.allclose(value, wanted, atol=0.05):
+                shown = [round(v, 3) for v in value.tolist()] if given else 'None (unless the pipeline normalises)'
                 warnings.append(
-                    f'data_preprocessor.{key}={[round(v, 3) for v in value.tolist()]}, but pre-training had '
-                    f'{[round(v, 3) for v in wanted.tolist()]}'
+                    f'data_preprocessor.{key}={shown}, but pre-training had {[round(v, 3) for v in wanted.tolist()]}'
                 )
     names = ('_channel_conversion', 'channel_conversion', 'to_rgb')  # mmengine's and mmdet's, mmseg's, mmpretrain's
     swaps = [getattr(mine, name) for name in names if hasattr(mine, name)]
-    if swaps and recorded.get('to_rgb') and not any(swaps):
+    if swaps and order == 'RGB' and not any(swaps):
         warnings.append(
             'the data preprocessor leaves images as they are loaded, BGR with mmcv, but pre-training saw RGB: set '
             'bgr_to_rgb=True (to_rgb=True in mmpretrain)'
+        )
+    if swaps and order == 'BGR' and any(swaps):
+        warnings.append(
+            'the data preprocessor turns images, BGR as mmcv loads them, into RGB, but pre-training saw BGR: set '
+            'bgr_to_rgb=False (to_rgb=False in mmpretrain)'
         )
     return warnings
 
