@@ -57,6 +57,21 @@ class BoxStore:
             os.unlink(temporary)
             raise
 
+    def check_writable(self) -> None:
+        """Say at the beginning of a run what :meth:`write` would say hours later.
+
+        Raises:
+            ValueError: no file can be made in the folder.
+        """
+        try:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=os.path.dirname(self.path)).close()
+        except OSError as error:
+            raise ValueError(
+                f'BoxStore: {self.path} cannot be written ({error.strerror}): set the store of ContrastiveCrop, or '
+                'TMPDIR where it has none, to a folder that can'
+            ) from error
+
     def read(self, index: int) -> np.ndarray | None:
         """The box of image ``index``, (4,) float32, or None if nothing has been written yet.
 

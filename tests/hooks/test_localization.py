@@ -268,6 +268,23 @@ def test_a_run_killed_in_the_middle_of_an_update_resumes_with_the_old_boxes_whol
     assert np.array_equal(again.stores[2], old)
 
 
+def test_a_new_run_begins_without_the_boxes_that_an_earlier_one_left_in_its_store(tmp_path):
+    path, diary = str(tmp_path / 'boxes.npy'), Diary()
+    run(tmp_path / 'earlier', [NOW], Spots(pipeline=pipeline(store=path)), epochs=1)
+    assert len(BoxStore(path)) == 8
+    run(tmp_path / 'new', [dict(NOW, start=1), diary], Spots(pipeline=pipeline(store=path)), epochs=2)
+    assert diary.stores[0].tolist() == [[0, 0, 1, 1]] * 8 and close(diary.stores[1], range(8))
+    assert 'boxes of an earlier run lay in the store' in log_of(tmp_path / 'new')
+    assert 'boxes of an earlier run' not in log_of(tmp_path / 'earlier')
+
+
+def test_a_store_that_cannot_be_written_is_said_before_the_first_epoch(tmp_path):
+    (tmp_path / 'file').touch()
+    dataset = Spots(pipeline=pipeline(store=str(tmp_path / 'file/boxes.npy')))
+    with pytest.raises(ValueError, match=r'file/boxes\.npy cannot be written \(.*\): set the store of ContrastiveCrop'):
+        run(tmp_path / 'run', [dict(NOW, start=2)], dataset, epochs=3)
+
+
 def test_a_store_that_outlived_a_run_without_boxes_in_its_checkpoint_is_emptied_on_resume(tmp_path):
     path = str(tmp_path / 'boxes.npy')
     run(tmp_path / 'run', [dict(start=8, interval=1)], Spots(pipeline=pipeline(store=path)), epochs=1)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import ConcatDataset
+from mmengine.hooks import Hook
 from processes import in_processes
 from torch import nn
 from toy_localization import Brightness, Diary, Spots, boxes_of, model, pipeline, run, spot_box
@@ -180,10 +181,14 @@ def test_an_image_that_no_view_has_shown_keeps_its_box(tmp_path):
         def prepare_data(self, idx):
             return super().prepare_data(4 if idx == 3 and len(self.pipeline.transforms) > 1 else idx)
 
+    class Boxes(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.epoch < 3:
+                BoxStore(path).write(np.tile([0.25, 0.0, 0.75, 1.0], (8, 1)))
+
     path = str(tmp_path / 'boxes.npy')
     dataset = Skip(pipeline=pipeline(store=path, crop_ratio_range=(0.3, 1.0)))
-    BoxStore(path).write(np.tile([0.25, 0.0, 0.75, 1.0], (8, 1)))
-    run(tmp_path, [dict(VIEWS, start=3, threshold=0.3)], dataset, epochs=4)
+    run(tmp_path, [dict(VIEWS, start=3, threshold=0.3), Boxes()], dataset, epochs=4)
     boxes = boxes_of(dataset)
     kept = [index for index in range(8) if boxes[index].tolist() == [0.25, 0, 0.75, 1]]
     assert kept == [3]

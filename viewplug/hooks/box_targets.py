@@ -140,6 +140,11 @@ class BoxTargets:
             self.forget()
         return True
 
+    def check_writable(self) -> None:
+        for target in self.targets:
+            for store in target.stores:
+                store.check_writable()
+
     def forget(self) -> None:
         """Whole images where a store has boxes: one with a path of its own outlives the run that was killed."""
         for target, length in zip(self.targets, self.lengths, strict=True):

@@ -116,6 +116,7 @@ class LocalizationHook(Hook):
         self._dataset = self._targets = self._source = None
         self._began = self._spent = 0.0
         self._early, self._trying = False, True
+        self._resumed = False
 
     def before_train(self, runner) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop) and self.by_epoch:
@@ -128,6 +129,13 @@ class LocalizationHook(Hook):
         if not targets.targets:
             runner.logger.warning('LocalizationHook: every ContrastiveCrop has localize=False; nothing to do.')
             return
+        targets.check_writable()
+        if targets.written and not self._resumed:
+            targets.forget()
+            runner.logger.warning(
+                'LocalizationHook: boxes of an earlier run lay in the store of ContrastiveCrop; this run begins with '
+                'whole images. Runs at the same time need a store each.'
+            )
         length, unit = (runner.max_epochs, 'epochs') if self.by_epoch else (runner.max_iters, 'iterations')
         if self.start >= length:
             runner.logger.warning(
@@ -181,6 +189,7 @@ class LocalizationHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if not runner._resume or not isinstance(runner._train_loop, BaseLoop) or 'localization' not in checkpoint:
             return
+        self._resumed = True
         state, targets = checkpoint['localization'], self._targets_of(runner)
         if not targets.restore(state):
             targets.forget()
