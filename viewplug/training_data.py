@@ -47,8 +47,17 @@ def set_data_root(cfg: Config, root: str) -> None:
 
 
 def leaf_configs(dataset) -> list:
-    """The data set configs inside wrappers such as ConcatDataset and RepeatDataset."""
+    """The data set configs inside wrappers such as ConcatDataset and RepeatDataset.
+
+    Raises:
+        UserError: one without a type, as a key meant for the data set around it makes.
+    """
     if not dataset:
         return []
     inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else [])
+    if not inner and 'type' not in dataset:
+        raise UserError(
+            f'train_dataloader.dataset holds a data set without a type, {dict(dataset)}: give its type, or its keys to '
+            'the data set around it'
+        )
     return [leaf for child in inner for leaf in leaf_configs(child)] if inner else [dataset]

@@ -36,6 +36,7 @@ SENTENCES = {
     'default_hooks.checkpoint.inteval=1': r'^default_hooks\.checkpoint: nothing reads inteval, did you mean interval',
     'default_hooks.checkpont.interval=1': 'default_hooks has no checkpont, did you mean checkpoint',
     'model.branches.imag.head.queue_len=64': r'model\.branches has no imag, did you mean image',
+    'train_dataloader.dataset.dataset.num_images=64': r"a data set without a type, {'num_images': 64}",
     'train_dataloader.dataset.pipeline.7.num_views=1': 'pipeline has the entries 0 to 2, got 7',
 }
 
