@@ -21,7 +21,7 @@ from viewplug.amp import set_amp
 from viewplug.datasets import CorruptImagesError
 from viewplug.demo import STAGE1_SHARE, to_demo
 from viewplug.fixed_keys import check_fixed_keys, warn_of_custom_keys
-from viewplug.hooks.preflight import check_loader
+from viewplug.hooks.preflight import PreflightHook, check_loader
 from viewplug.host_memory import keep_freed_memory
 from viewplug.mistakes import sentence
 from viewplug.options import merge_options, of_stage
@@ -124,6 +124,8 @@ def run(cfg: Config, args: Namespace) -> None:
         runner.register_hook(progress)
         loader = runner.train_loop.dataloader  # built here, before schedulers that count its batches
         check_loader(loader, runner.world_size)
+        if not any(isinstance(hook, PreflightHook) for hook in runner.hooks):
+            runner.register_hook(PreflightHook())
         runner.train()
     except CorruptImagesError as error:
         begun = progress is not None and progress.taken
@@ -168,7 +170,13 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
 def _use_gloo(cfg: Config) -> None:
     """mmengine's launchers expect a GPU for each process; on a CPU the process group has to be there already."""
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
+        try:
+            torch.distributed.init_process_group('gloo')
+        except ValueError as error:  # RANK or another variable is not set
+            raise UserError(
+                f'--launcher {cfg.launcher} on a CPU takes processes that torchrun starts (tools/dist_train.sh CONFIG '
+                f'NUMBER); with Slurm, srun one of those on each node: {error}'
+            ) from error
     cfg.setdefault('env_cfg', {})['dist_cfg'] = dict(backend='gloo')
     if cfg.pop('sync_bn', None):
         message = 'sync_bn needs GPUs: on CPU each process keeps batch statistics of its own'

@@ -5,18 +5,30 @@ from torch.utils.data import DataLoader
 
 from viewplug.hooks.agreement import check_agreement
 from viewplug.registry import HOOKS
+from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
 class PreflightHook(Hook):
     """Refuse a training loader that yields no batch (mmengine would run through all epochs without one step), and
-    processes that do not begin alike (:func:`viewplug.hooks.agreement.check_agreement`)."""
+    processes that do not begin alike (:func:`viewplug.hooks.agreement.check_agreement`). A momentum target that moves
+    more often or more seldom than the optimiser is a warning.
+    """
 
     priority = 'VERY_HIGH'
 
     def before_train(self, runner) -> None:
         check_loader(runner.train_dataloader, runner.world_size)
         check_agreement(runner)
+        counts = getattr(runner.optim_wrapper, '_accumulative_counts', None)
+        interval = getattr(getattr(unwrapped(runner.model), 'target', None), 'update_interval', None)
+        if counts and interval and counts != interval:
+            runner.logger.warning(
+                f'PreflightHook: the optimiser steps once in {counts} forwards (optim_wrapper.accumulative_counts), '
+                f'and the momentum target moves once in {interval}, so its momentum of a step is not the one set; set '
+                f'model.target.update_interval={counts}. Negatives and centres are those of a forward all the same; a '
+                'large batch with its exact gradient is model.grad_cache.'
+            )
 
 
 def check_loader(loader: DataLoader, world_size: int = 1) -> None:
