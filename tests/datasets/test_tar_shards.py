@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from processes import in_processes
@@ -255,6 +256,19 @@ def test_an_image_that_cannot_be_decoded_is_replaced_and_in_a_test_is_an_error(t
     assert any('image 1, 12 bytes from' in text for text in said)
     with pytest.raises(ValueError, match='image 1, 12 bytes.*test_mode=True'):
         TarShards(str(tmp_path), test_mode=True)[1]
+
+
+def said_of_image_1(folder) -> str:
+    logger, said = MMLogger.get_instance('shards'), io.StringIO()
+    logger.handlers[0].setStream(said)
+    TarShards(folder)[1]
+    return said.getvalue()
+
+
+def test_every_rank_says_what_it_cannot_decode(tmp_path):
+    pack(tmp_path / 'a.tar', [('0.png', png(0)), ('1.png', b'not an image')])
+    for said in in_processes(said_of_image_1, tmp_path, str(tmp_path)):
+        assert 'image 1, 12 bytes from' in said and 'another one takes its place' in said
 
 
 def test_a_run_trains_on_shards_and_finds_their_boxes(tmp_path):

@@ -192,4 +192,6 @@ def _decoded(content: bytes, backend: str, remark: Callable[[str], None]) -> np.
 
 
 def _warn(text: str) -> None:
-    print_log(f'viewplug.TarShards: {printable(text)}', 'current', logging.WARNING)
+    # mmengine's logger shows no warning of other ranks, who read most of the shards.
+    level = logging.WARNING if is_main_process() else logging.ERROR
+    print_log(f'viewplug.TarShards: {printable(text)}', 'current', level)
