@@ -27,6 +27,7 @@ def parse_args(argv=None):
         '--required', nargs='+', metavar='MODULE', help='what must be loaded whole (default: the config, or backbone)'
     )
     parser.add_argument('--allow-surplus', action='store_true', help='the file may have more blocks than the model')
+    parser.add_argument('--new', nargs='+', metavar='NAME', help='layers that the file need not have, such as norm0')
     parser.add_argument('--traceback', action='store_true', help='show the traceback of an error')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides')
     return parser.parse_args(argv)
@@ -65,7 +66,7 @@ def check(args) -> int:
             hook.write(model)
     rules = next((hook for hook in hooks if isinstance(hook, TransferCheckHook)), TransferCheckHook())
     required, surplus = args.required or rules.required, args.allow_surplus or rules.allow_surplus
-    reports = check_model(model, all_origins(model, hooks), required, surplus)
+    reports = check_model(model, all_origins(model, hooks), required, surplus, args.new or rules.new)
     print(table(reports))
     return 2 if any(report.errors for report in reports) else 0
 

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from checkpoints import built, faster_rcnn, pretrained, same
+from checkpoints import built, faster_rcnn, pretrained, same, small_resnet
 from mmengine.config import ConfigDict
 from mmpretrain.models.backbones.resnet import BasicBlock, ResNet
 from mmpretrain.models.utils import resize_pos_embed
@@ -287,6 +287,9 @@ def test_mistakes_are_sentences_with_what_there_is_and_what_to_set(tmp_path):
         InitFromSSL(path, 'backbones').write(detector)
     with pytest.raises(ValueError, match='neck: nothing in the file has the names of this FPN'):
         InitFromSSL(path, 'neck').write(detector)
+    narrow = built(small_resnet(stem_channels=4, base_channels=4))  # step counters alone would fit
+    with pytest.raises(ValueError, match=r"under 'backbone\.' has the shape .*conv1\.weight \(\(8, 3, 7, 7\) in the"):
+        write(path, narrow)
     with pytest.raises(ValueError, match='checkpoint is empty'):
         InitFromSSL('').write(detector)
     torch.save(dict(meta={}), tmp_path / 'none.pth')

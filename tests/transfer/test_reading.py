@@ -164,6 +164,8 @@ def test_sets_of_weights_keep_apart_and_a_lone_one_keeps_its_names(tmp_path):
     assert list(weights_of(dict(model=weight, optimizer=dict(state=torch.ones(1))))) == ['weight']
     assert list(weights_of(dict(student=weight, teacher=weight))) == ['student.weight', 'teacher.weight']
     assert list(weights_of(dict(state_dict=weight, ema_state_dict=weight))) == ['weight', 'ema_state_dict.weight']
+    swapped = dict(state_dict=weight, ema_state_dict=dict(steps=torch.tensor(3), **weight))  # by mmengine's EMAHook
+    assert list(weights_of(swapped)) == ['weight', 'not_averaged.steps', 'not_averaged.weight']
     assert weights_of(dict(meta={})) == {}
 
 

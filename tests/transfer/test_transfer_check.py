@@ -4,13 +4,13 @@ import pytest
 import torch
 from checkpoints import NORMALISATION, built, faster_rcnn, plain, pretrained, same, small_resnet
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from toys import toy_resnet
 
 from viewplug.training_data import BGR_TO_RGB
 from viewplug.transfer import InitFromSSL, TransferCheckHook
-from viewplug.transfer.check import Origin, check_model, origins_in, table
+from viewplug.transfer.check import Origin, check_model, check_prefixes, origins_in, table
 from viewplug.transfer.check_hook import all_origins
 from viewplug.transfer.export import export
 from viewplug.transfer.recorded import recorded_commit, recorded_config, recorded_normalisation, recorded_order
@@ -23,6 +23,12 @@ def path(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp('check') / 'v.pth'
     pretrained(path, config=CONFIG)
     return str(path)
+
+
+def build_detector(cfg):
+    """As ``built``, and not yet initialised."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build(cfg)
 
 
 def report_of(cfg, **options):
@@ -333,6 +339,56 @@ def test_layouts_that_differ_are_told_to_use_the_hook(tmp_path):
     assert 'timm names and the model mmpretrain names: let viewplug.InitFromSSL write them' in report.errors[0]
 
 
+def convnext(**changes) -> ConfigDict:
+    return ConfigDict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1] * 4, channels=[8, 16, 24, 32]), **changes)
+
+
+def test_layers_that_are_new_by_intention_are_named_in_the_error_and_permitted_by_name(tmp_path):
+    """A detector reads a ConvNeXt's earlier stages through norm layers that pre-training had no use for."""
+    weights = {f'backbone.{key}': value for key, value in built(convnext(), 'mmpretrain').state_dict().items()}
+    torch.save(dict(state_dict=weights), tmp_path / 'v.pth')
+    model = nn.Module()
+    levels = dict(out_indices=[0, 1, 2, 3], gap_before_final_norm=False)
+    model.backbone = built(convnext(init_cfg=plain(tmp_path / 'v.pth'), **levels), 'mmpretrain')
+    (report,) = check_model(model, origins_in(model))
+    (error,) = report.errors
+    assert error.endswith("meant to be new, say so: viewplug.TransferCheckHook(new=['norm0', 'norm1', 'norm2'])")
+    (report,) = check_model(model, origins_in(model), new=['norm0', 'norm1', 'norm2'])
+    assert not report.errors
+    (report,) = check_model(model, origins_in(model), new=['norm0', 'norm1'])
+    assert "new=['norm2']" in report.errors[0]
+
+
+def test_layers_that_a_deeper_network_has_are_not_called_new(path):
+    report = report_of(small_resnet(init_cfg=plain(path), depth=34))
+    assert report.errors[0].endswith('Another depth, width or kind of network than the one that was pre-trained?')
+
+
+@pytest.mark.parametrize('init_cfg', [None, dict(type='Pretrained', checkpoint='somewhere.pth')])
+def test_load_from_in_the_place_of_init_cfg_is_compared_too(init_cfg, path):
+    detector = built(faster_rcnn())
+    detector.backbone.init_cfg = init_cfg  # a stock config's, over which load_from is loaded
+    detector.load_state_dict(torch.load(path, weights_only=False)['state_dict'], strict=False)
+    (origin,) = all_origins(detector, [], str(path), ('backbone',))
+    assert origin == Origin('backbone', str(path), 'backbone.', by_load_from=True)
+    assert check_model(detector, [origin])[0].row[1:4] == ('backbone.', 120, 0)
+
+
+def test_a_load_from_whose_names_do_not_fit_is_an_error_with_the_way_out(path, tmp_path):
+    export(path, tmp_path / 'r.pth', 'mmdet')
+    run = Run(built(faster_rcnn()))
+    run._load_from = str(tmp_path / 'r.pth')
+    with pytest.raises(ValueError, match=r"none of its 100 .* load_from takes names as they are.*, prefix=''\)"):
+        TransferCheckHook().before_train(run)
+
+
+@pytest.mark.parametrize('name', ['r.safetensors', 'r.pkl'])
+def test_a_file_that_mmengine_cannot_read_is_a_sentence_before_it_tries(name):
+    detector = faster_rcnn(small_resnet(init_cfg=plain(name)))
+    with pytest.raises(ValueError, match=rf'init_cfg.checkpoint={name}: .* let viewplug.InitFromSSL read this one'):
+        check_prefixes(build_detector(detector))
+
+
 class Run:
     """What the hook sees of a Runner."""
 
@@ -364,10 +420,7 @@ def test_the_hook_logs_the_table(path, caplog):
 
 
 def test_a_prefix_that_is_not_in_the_file_is_a_sentence_before_mmengine_asserts(path):
-    from mmengine.registry import DefaultScope
-
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        detector = MODELS.build(faster_rcnn(small_resnet(init_cfg=plain(path, 'encoder.'))))
+    detector = build_detector(faster_rcnn(small_resnet(init_cfg=plain(path, 'encoder.'))))
     with pytest.raises(
         ValueError,
         match=r"model\.backbone\.init_cfg\.prefix='encoder\.' is not in .*v\.pth\. The file has backbones under",

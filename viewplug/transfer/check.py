@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from viewplug.transfer.checkpoint import read_checkpoint, weights_of
+from viewplug.transfer.checkpoint import RAW_PICKLES, SAFETENSORS, read_checkpoint, weights_of
+from viewplug.transfer.faults import incomplete, not_loaded, within
 from viewplug.transfer.init_from_ssl import submodule
 from viewplug.transfer.matching import Match, describe, match
 from viewplug.transfer.recorded import recorded_config
@@ -27,6 +28,7 @@ class Origin:
         source: prefix in the file, or 'auto'.
         momentum: the momentum copy.
         by_hook: ``viewplug.InitFromSSL`` writes it, which translates names; ``init_cfg`` does not.
+        by_load_from: it is in the run's ``load_from``, whose names are taken as they are.
     """
 
     module: str
@@ -34,6 +36,7 @@ class Origin:
     source: str = 'auto'
     momentum: bool = False
     by_hook: bool = False
+    by_load_from: bool = False
 
 
 @dataclass
@@ -64,9 +67,15 @@ def check_prefixes(model: nn.Module) -> None:
     """Look before mmengine initialises ``model``: of a prefix that is not in the file it says no more than that.
 
     Raises:
-        ValueError: the ``init_cfg.prefix`` of a module is not in its file, or the file cannot be read.
+        ValueError: the ``init_cfg.prefix`` of a module is not in its file, or the file cannot be read, by us or by
+            mmengine.
     """
     for origin in origins_in(model):
+        if origin.checkpoint.endswith((SAFETENSORS, *RAW_PICKLES)):
+            raise ValueError(
+                f"model.{origin.module}.init_cfg.checkpoint={origin.checkpoint}: mmengine's Pretrained reads files of "
+                'torch alone; let viewplug.InitFromSSL read this one (tools/train.py CONFIG --init CKPT)'
+            )
         weights = weights_of(read_checkpoint(origin.checkpoint))
         if not any(name.startswith(origin.source) for name in weights):
             raise ValueError(
@@ -76,13 +85,18 @@ def check_prefixes(model: nn.Module) -> None:
 
 
 def check_model(
-    model: nn.Module, origins: Sequence[Origin], required: Sequence[str] = ('backbone',), allow_surplus: bool = False
+    model: nn.Module,
+    origins: Sequence[Origin],
+    required: Sequence[str] = ('backbone',),
+    allow_surplus: bool = False,
+    new: Sequence[str] = (),
 ) -> list[Report]:
     """Compare the values that ``model`` has now with those of the files.
 
     Args:
         required: names, or beginnings of names, below which every tensor must have its value from a file.
         allow_surplus: whether a file may have more blocks than the model, as when its last ones are dropped on purpose.
+        new: names of layers, such as 'norm0' or 'conv_offset', that no file need have, wherever they are.
 
     Raises:
         ValueError: a file that cannot be read, or no origin for a required module.
@@ -95,7 +109,7 @@ def check_model(
                 'tools/train.py CONFIG --init CKPT do it'
             )
     files = {path: read_checkpoint(path) for path in dict.fromkeys(origin.checkpoint for origin in origins)}
-    return [_check(model, origin, files[origin.checkpoint], required, allow_surplus) for origin in origins]
+    return [_check(model, origin, files[origin.checkpoint], required, allow_surplus, new) for origin in origins]
 
 
 def table(reports: Sequence[Report]) -> str:
@@ -109,14 +123,16 @@ def table(reports: Sequence[Report]) -> str:
     return '\n'.join(lines)
 
 
-def _check(model: nn.Module, origin: Origin, checkpoint: dict, required: Sequence[str], allow_surplus: bool) -> Report:
+def _check(model, origin: Origin, checkpoint: dict, required, allow_surplus: bool, new: Sequence[str]) -> Report:
     module = submodule(model, origin.module, 'the check')
     weights = weights_of(checkpoint)
     try:
         found = _match(origin, module, weights)
     except ValueError as error:
         total = len(module.state_dict())
-        return Report(origin.module, (origin.module, '-', 0, 0, total, 0, 0), [str(error)])
+        return Report(
+            origin.module, (origin.module, '-', 0, 0, total, 0, 0), [str(error).removeprefix(f'{origin.module}: ')]
+        )
     state = module.state_dict()
     equal = {key for key, value in found.weights.items() if torch.equal(state[key].cpu(), value.to(state[key].dtype))}
     stale = [key for key in found.weights if key not in equal]
@@ -133,13 +149,14 @@ def _check(model: nn.Module, origin: Origin, checkpoint: dict, required: Sequenc
         ),
         notes=list(found.notes),
     )
-    bad = [key for key in [*stale, *found.mismatched, *found.missing] if state[key].is_floating_point()]
+    absent = [key for key in found.missing if not set(new).intersection(key.split('.'))]
+    bad = [key for key in [*stale, *found.mismatched, *absent] if state[key].is_floating_point()]
     nothing = not any(state[key].dim() for key in equal)  # batch norm's step counters are equal at birth
     other_names = found.layout != found.own_layout and not origin.by_hook and bad  # cls_token has one name in all
     if other_names or (nothing and stale and (origin.by_hook or found.prefix != origin.source)):
-        report.errors.append(_not_loaded(origin, found, weights, len(bad), nothing))
+        report.errors.append(not_loaded(origin, found, weights, len(bad), nothing))
     else:
-        report.errors += _incomplete(origin, found, state, stale, bad, ('',) if nothing else required)
+        report.errors += incomplete(origin, found, state, stale, bad, ('',) if nothing else required)
     if found.surplus and not allow_surplus:
         report.errors.append(
             f'{len(found.surplus)} tensors of the file (such as {found.surplus[0]}) have no place in parts that the '
@@ -157,50 +174,3 @@ def _match(origin: Origin, module: nn.Module, weights: dict) -> Match:
         return match(origin.module, module, weights, origin.source)
     except ValueError:
         return match(origin.module, module, weights, 'auto')
-
-
-def _not_loaded(origin: Origin, found: Match, weights: dict, number: int, nothing: bool) -> str:
-    count = f'none of its {number} tensors has its' if nothing else f'{number} of its tensors do not have their'
-    start = f'{count} value from {origin.checkpoint}; it would train from scratch. '
-    if found.layout != found.own_layout:
-        cure = (
-            f'The file has {found.layout} names and the model {found.own_layout} names: let viewplug.InitFromSSL '
-            'write them (tools/train.py CONFIG --init CKPT)'
-        )
-    elif origin.by_hook:
-        cure = 'It was written and changed again: is there another hook that loads or initialises it?'
-    else:
-        cure = f"Set model.{origin.module}.init_cfg.prefix='{found.prefix}' (now {origin.source!r})"
-    return f'{start}{describe(weights)} {cure}'
-
-
-def _incomplete(origin, found: Match, state: dict, stale: list, bad: list, required: Sequence[str]) -> list[str]:
-    """Errors about what is required, and about layers that are loaded by halves."""
-    needed = [key for key in bad if any(within(f'{origin.module}.{key}', name) for name in required)]
-    loaded = {key.rpartition('.')[0] for key in found.weights if key not in stale and state[key].dim()}
-    halves = [key for key in bad if key not in needed and key.rpartition('.')[0] in loaded]
-    errors = []
-    if needed:
-        kinds = [
-            f'{sum(key in names for key in needed)} {label}'
-            for label, names in (
-                ('in the file but not loaded', stale),
-                ('of another shape', found.mismatched),
-                ('not in the file', found.missing),
-            )
-            if any(key in names for key in needed)
-        ]
-        shapes = next((f' ({k}: {a} in the file, {b} here)' for k, (a, b) in found.mismatched.items()), '')
-        errors.append(
-            f'{len(needed)} of {sum(v.is_floating_point() for v in state.values())} tensors do not have their value '
-            f'from {origin.checkpoint}: {", ".join(kinds)}, such as {needed[0]}{shapes}. Another depth, width or kind '
-            'of network than the one that was pre-trained?'
-        )
-    if halves:
-        errors.append(f'{len(halves)} tensors were left out of layers that loaded otherwise, such as {halves[0]}')
-    return errors
-
-
-def within(name: str, prefix: str) -> bool:
-    """Whether ``name`` is ``prefix`` or below it; everything is below ''."""
-    return name == prefix or not prefix or name.startswith(f'{prefix}.')

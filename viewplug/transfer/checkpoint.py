@@ -63,7 +63,9 @@ def weights_of(checkpoint: dict) -> dict[str, torch.Tensor]:
     """All tensors of a checkpoint by name, those of an optimiser aside.
 
     One set of weights (``state_dict``, ``model``, ...) keeps its names. Where there are several (DINO's ``student`` and
-    ``teacher``, an ``ema_state_dict`` beside the ``state_dict``), the others' names begin with the set's.
+    ``teacher``, an ``ema_state_dict`` beside the ``state_dict``), the others' names begin with the set's. mmengine's
+    ``EMAHook`` saves the averaged weights as ``state_dict`` and the network's own as ``ema_state_dict``: these begin
+    with ``not_averaged``.
     """
     tensors = _tensors(checkpoint)
     if tensors:
@@ -73,7 +75,9 @@ def weights_of(checkpoint: dict) -> dict[str, torch.Tensor]:
     sets = {name: value for name, value in sets.items() if value}
     main = next((name for name in ('state_dict', 'model') if name in sets), None)
     main = next(iter(sets)) if len(sets) == 1 else main
+    swapped = 'state_dict' in sets and 'steps' in sets.get('ema_state_dict', {})
     starts = {name: '' if name == main else f'{name}.' for name in sets}
+    starts |= {'ema_state_dict': 'not_averaged.'} if swapped else {}
     return {f'{starts[name]}{key}': value for name, group in sets.items() for key, value in group.items()}
 
 

@@ -102,9 +102,16 @@ def resumed(runner) -> bool:
 
 def _matched(name, module, weights, source, momentum, path) -> Match:
     try:
-        return match(name, module, weights, source, momentum)
+        found = match(name, module, weights, source, momentum)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
+    if found.mismatched and not any(value.dim() for value in found.weights.values()):  # but step counters
+        key, (theirs, ours) = next(iter(found.mismatched.items()))
+        raise ValueError(
+            f'{path}: no weight under {found.prefix!r} has the shape that it has in {name}, such as {key} ({theirs} in '
+            f'the file, {ours} here): another width or kind of network?'
+        )
+    return found
 
 
 def _sentence(found: Match, path: str) -> str:
