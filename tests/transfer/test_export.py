@@ -63,7 +63,20 @@ def test_a_file_says_in_which_order_its_stem_saw_channels(to_rgb, order, tmp_pat
     pretrained(tmp_path / 'v.pth', config=text)
     card = export(tmp_path / 'v.pth', tmp_path / 'r.pkl', 'detectron2')
     assert card['channel_order'] == order and f'INPUT.FORMAT: {order} (the stem sees {order}' in card['load']
-    assert export(tmp_path / 'v.pth', tmp_path / 'r.pth', 'mmdet')['load'].endswith(f', {order}')
+    assert export(tmp_path / 'v.pth', tmp_path / 'r.pth', 'mmdet')['load'].endswith(f'57.375], {order} of 0 to 255')
+
+
+@pytest.mark.parametrize(
+    ('format', 'ending'), [('mmdet', 'pth'), ('safetensors', 'safetensors'), ('detectron2', 'pkl')]
+)
+def test_weights_in_bfloat16_are_exported_too(format, ending, tmp_path):
+    state = pretrained(tmp_path / 'v.pth')
+    state = {key: value.bfloat16() if value.is_floating_point() else value for key, value in state.items()}
+    torch.save(dict(state_dict=state), tmp_path / 'v.pth')
+    card = export(tmp_path / 'v.pth', tmp_path / f'r.{ending}', format)
+    stem = 'stem.conv1.weight' if format == 'detectron2' else 'conv1.weight'
+    written = weights_of(read_checkpoint(tmp_path / f'r.{ending}'))
+    assert torch.equal(written[stem].bfloat16(), state['backbone.conv1.weight']) and len(card['weights_sha256']) == 64
 
 
 @pytest.mark.parametrize('momentum', [False, True])

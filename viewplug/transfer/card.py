@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from viewplug.transfer.recorded import recorded_commit, recorded_config, recorded_normalisation, recorded_order
@@ -62,7 +63,7 @@ def sha256_of_weights(state: dict[str, Tensor]) -> str:
     for name in sorted(state):
         value = state[name].detach().contiguous()
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
-        digest.update(value.numpy().tobytes())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
     return digest.hexdigest()
 
 

@@ -31,7 +31,8 @@ def how_to_load(format: str, out: Path, card: dict, names: Iterable[str], fitted
         line = _for_openmmlab(out, card, names, style)
     else:
         line = fitted.how_to_load(str(out)) if fitted else f"safetensors.torch.load_file('{out}')"
-    return f'{line}; mean={mean}, std={std}, {order}'
+    pixels = ' of 0 to 255' if normalisation.get('mean') else ''  # torchvision's and timm's own are of 0 to 1
+    return f'{line}; mean={mean}, std={std}, {order}{pixels}'
 
 
 def _for_openmmlab(out: Path, card: dict, names: Iterable[str], style: str) -> str:

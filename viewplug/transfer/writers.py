@@ -19,7 +19,9 @@ def _write_plain(state: dict, card: dict, path: Path) -> None:
 
 
 def _write_detectron2(state: dict, card: dict, path: Path) -> None:
-    content = dict(model={key: value.numpy() for key, value in state.items()}, __author__='viewplug', card=card)
+    # numpy has no bfloat16
+    arrays = {key: (value.float() if value.dtype == torch.bfloat16 else value).numpy() for key, value in state.items()}
+    content = dict(model=arrays, __author__='viewplug', card=card)
     path.write_bytes(pickle.dumps(dict(content, matching_heuristics=True)))  # names lack backbone.bottom_up.
 
 
