@@ -25,6 +25,7 @@ def ensure_files(name: str, root: str, missing: Callable[[], list[str]], url: st
         return
     reason = 'download=False'
     if download:
+        reason = 'process 0 has downloaded it, but not to where this process looks (a disk of its own node?)'
         try:
             if dist.is_main_process():
                 download_and_extract_archive(url, root, md5=md5)
