@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import warnings
@@ -101,7 +102,7 @@ def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> 
 def run(cfg: Config, args: Namespace) -> None:
     """Train ``cfg``. Errors before the first step become sentences, later ones surface as they are.
 
-    Images that can no longer be read are one sentence at any time.
+    Images that can no longer be read, and a disk that is full, are one sentence at any time.
     """
     check_data(cfg)
     warnings.filterwarnings('ignore', message="Only use 'alpha' for pillow backend")  # mmcv, once a worker and epoch
@@ -134,9 +135,14 @@ def run(cfg: Config, args: Namespace) -> None:
     except UserError:
         raise
     except Exception as error:
-        if progress is not None and progress.taken:
-            raise
-        raise UserError(_said(error, cfg)) from error
+        if progress is None or not progress.taken:
+            raise UserError(_said(error, cfg)) from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f'{error.strerror}, for work_dir {os.path.abspath(cfg.work_dir)} or for temporary files: make room; '
+                'the same command with --resume goes on from the last whole checkpoint'
+            ) from error
+        raise
 
 
 def _run_first_stage(cfg: Config, args: Namespace) -> str:

@@ -1,5 +1,6 @@
 """tools/train.py as its users meet it: what works, and one sentence for what does not."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -188,6 +189,18 @@ def test_images_that_vanish_while_training_are_one_sentence_too(workers, folder,
         '^viewplug.ImageFolder: [0-9]+ of 12 images cannot be read, and max_corrupt.*--resume goes on from the last'
     )
     with pytest.raises(UserError, match=sentence):
+        train(args)
+
+
+def test_a_disk_that_is_full_while_training_is_one_sentence_too(folder, tmp_path):
+    class Full(Hook):
+        def after_train_epoch(self, runner):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+    options = small(**{'train_dataloader.dataset.pipeline.1.transforms.0.0.scale': 32})
+    options['custom_hooks'] = [dict(type=Full)]
+    args = arguments('configs/mocov2_r50.py', tmp_path, data_root=str(folder), epochs=1, options=options)
+    with pytest.raises(UserError, match=r'^No space left on device, for work_dir .*work or .*--resume goes on'):
         train(args)
 
 
