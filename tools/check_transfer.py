@@ -36,12 +36,10 @@ def parse_args(argv=None):
 def check(args) -> int:
     from mmengine import Config
     from mmengine.logging import MMLogger
-    from mmengine.registry import DefaultScope
 
-    from viewplug.model_config import model_config
-    from viewplug.registry import HOOKS, MODELS
-    from viewplug.transfer import InitFromSSL, TransferCheckHook
-    from viewplug.transfer.check import check_model, check_prefixes, table
+    from viewplug.mistakes import sentence
+    from viewplug.transfer import TransferCheckHook
+    from viewplug.transfer.check import check_model, table
     from viewplug.transfer.check_hook import all_origins
     from viewplug.transfer.checkpoint import read_checkpoint
     from viewplug.transfer.start_from import set_checkpoint, start_from
@@ -50,9 +48,32 @@ def check(args) -> int:
     if not Path(args.config).is_file():
         raise ValueError(f'no config file {Path(args.config).absolute()}')
     read_checkpoint(args.checkpoint)  # before mmengine's own loader can
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except Exception as error:
+        raise ValueError(f'{args.config} cannot be read: {type(error).__name__}: {error}') from error
     cfg.merge_from_dict(args.cfg_options)
     (start_from if args.init else set_checkpoint)(cfg, args.checkpoint)
+    try:
+        model, hooks = _loaded(cfg)
+    except Exception as error:  # a config's mistakes are of any kind
+        raise ValueError(sentence(error, cfg)) from error
+    rules = next((hook for hook in hooks if isinstance(hook, TransferCheckHook)), TransferCheckHook())
+    required, surplus = args.required or rules.required, args.allow_surplus or rules.allow_surplus
+    reports = check_model(model, all_origins(model, hooks), required, surplus, args.new or rules.new)
+    print(table(reports))
+    return 2 if any(report.errors for report in reports) else 0
+
+
+def _loaded(cfg):
+    """The model as a run of ``cfg`` has it before its first step, and the hooks of ours that load and check."""
+    from mmengine.registry import DefaultScope
+
+    from viewplug.model_config import model_config
+    from viewplug.registry import HOOKS, MODELS
+    from viewplug.transfer import InitFromSSL
+    from viewplug.transfer.check import check_prefixes
+
     cfg.model = model_config(cfg)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
         model = MODELS.build(cfg.model)
@@ -64,11 +85,7 @@ def check(args) -> int:
     for hook in hooks:
         if isinstance(hook, InitFromSSL):
             hook.write(model)
-    rules = next((hook for hook in hooks if isinstance(hook, TransferCheckHook)), TransferCheckHook())
-    required, surplus = args.required or rules.required, args.allow_surplus or rules.allow_surplus
-    reports = check_model(model, all_origins(model, hooks), required, surplus, args.new or rules.new)
-    print(table(reports))
-    return 2 if any(report.errors for report in reports) else 0
+    return model, hooks
 
 
 def main(argv=None) -> int:

@@ -71,6 +71,25 @@ def test_a_wrong_prefix_or_depth_or_a_config_without_a_source_exits_with_2(ckpt,
     assert 'backbone is set to come from nowhere' in capsys.readouterr().err
 
 
+def test_mistakes_in_a_config_are_sentences_that_name_the_key(ckpt, tmp_path, monkeypatch, capsys):
+    path = config(tmp_path, plain('x.pth'))
+    assert call('check_transfer', monkeypatch, path, ckpt[0], '--cfg-options', 'model.backbone.depht=18') == 2
+    assert 'model.backbone.depht: ResNet has no argument depht, did you mean depth?' in capsys.readouterr().err
+    (tmp_path / 'child.py').write_text("_base_ = 'det.py'\nmodel = dict(type=dict(a=1))\n")
+    assert call('check_transfer', monkeypatch, tmp_path / 'child.py', ckpt[0]) == 2
+    assert 'child.py cannot be read: TypeError: type=' in capsys.readouterr().err
+
+
+def test_layers_that_are_to_be_new_are_named_on_the_command_line(tmp_path, monkeypatch, capsys):
+    network = dict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1] * 4, channels=[8, 16, 24, 32]))
+    torch.save({f'backbone.{key}': value for key, value in MODELS.build(network).state_dict().items()}, tmp_path / 'v')
+    backbone = dict(network, out_indices=[2, 3], gap_before_final_norm=False, init_cfg=plain('x.pth'))
+    Config(dict(model=dict(type='mmpretrain.ImageClassifier', backbone=backbone))).dump(tmp_path / 'c.py')
+    assert call('check_transfer', monkeypatch, tmp_path / 'c.py', tmp_path / 'v') == 2
+    assert "TransferCheckHook(new=['norm2'])" in capsys.readouterr().out
+    assert call('check_transfer', monkeypatch, tmp_path / 'c.py', tmp_path / 'v', '--new', 'norm2') == 0
+
+
 def test_the_hooks_of_a_config_say_what_is_loaded_and_what_is_required(ckpt, tmp_path, monkeypatch, capsys):
     hooks = [
         dict(type='viewplug.InitFromSSL', checkpoint='', momentum=True),
