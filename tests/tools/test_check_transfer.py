@@ -84,7 +84,8 @@ def test_layers_that_are_to_be_new_are_named_on_the_command_line(tmp_path, monke
     network = dict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1] * 4, channels=[8, 16, 24, 32]))
     torch.save({f'backbone.{key}': value for key, value in MODELS.build(network).state_dict().items()}, tmp_path / 'v')
     backbone = dict(network, out_indices=[2, 3], gap_before_final_norm=False, init_cfg=plain('x.pth'))
-    Config(dict(model=dict(type='mmpretrain.ImageClassifier', backbone=backbone))).dump(tmp_path / 'c.py')
+    model = dict(type='ImageClassifier', backbone=backbone)
+    Config(dict(model=model, default_scope='mmpretrain')).dump(tmp_path / 'c.py')
     assert call('check_transfer', monkeypatch, tmp_path / 'c.py', tmp_path / 'v') == 2
     assert "TransferCheckHook(new=['norm2'])" in capsys.readouterr().out
     assert call('check_transfer', monkeypatch, tmp_path / 'c.py', tmp_path / 'v', '--new', 'norm2') == 0
