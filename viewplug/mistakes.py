@@ -127,7 +127,7 @@ def _arguments(cls: type) -> list[str]:
     names = []
     for one in classes:
         made_by = one.__dict__.get('__init__') if inspect.isclass(one) else one
-        code = getattr(made_by, '__code__', None)
+        code = getattr(inspect.unwrap(made_by) if callable(made_by) else None, '__code__', None)
         names += [] if code is None else code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
     return list(dict.fromkeys(names))
 

@@ -6,9 +6,21 @@ whatever the default scope is, and a misspelt one is answered with the nearest n
 """
 
 import difflib
+import inspect
 
 from mmengine import registry as root
 from mmengine.registry import Registry
+
+from viewplug.argument_kinds import heed_hints
+
+
+class CheckedRegistry(Registry):
+    """mmengine's, whose classes of viewplug refuse arguments of another kind than their hints say."""
+
+    def _register_module(self, module, *args, **kwargs) -> None:
+        if inspect.isclass(module) and module.__module__.split('.')[0] == 'viewplug':
+            heed_hints(module)
+        super()._register_module(module, *args, **kwargs)
 
 
 def _child(parent: Registry, *folders: str) -> Registry:
@@ -27,7 +39,7 @@ def _child(parent: Registry, *folders: str) -> Registry:
             raise
 
     locations = [f'viewplug.{folder}' for folder in folders]
-    return Registry(parent.name, build_func=build, parent=parent, scope='viewplug', locations=locations)
+    return CheckedRegistry(parent.name, build_func=build, parent=parent, scope='viewplug', locations=locations)
 
 
 def own_names(registry: Registry) -> list[str]:

@@ -609,7 +609,7 @@ def test_auto_follows_the_table_of_measured_gains_and_the_log_says_why(plain, tm
     [('channels_last', 'yes'), ('compile_backbone', 3), ('fused_optimizer', dict(a=1)), ('tf32', 'auto')],
 )
 def test_another_value_is_refused_by_name(name, value):
-    with pytest.raises(ValueError, match=f'{name} must be True, False'):
+    with pytest.raises(ValueError, match=f'{name} must be True'):
         StepSpeedHook(**{name: value})
 
 

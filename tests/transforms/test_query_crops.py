@@ -134,7 +134,7 @@ def test_both_ways_make_the_same_patch_of_the_same_box():
     'settings, sentence',
     [
         (dict(num=0), 'num must be a positive'),
-        (dict(scale=(16, 16)), r'scale must be a positive whole number, got \(16, 16\)'),
+        (dict(scale=(16, 16)), r'scale must be a whole number, got \(16, 16\)'),
         (dict(crop_ratio_range=(0.3, 0.2)), 'crop_ratio_range'),
     ],
 )
