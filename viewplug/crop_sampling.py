@@ -53,7 +53,7 @@ def sample_crop(
     """
     if height < 1 or width < 1:
         raise ValueError(f'An image needs at least one pixel to crop, got {height} x {width}.')
-    check_ranges(crop_ratio_range, aspect_ratio_range)
+    check_ranges(crop_ratio_range, aspect_ratio_range, max_attempts)
     draw = center_distribution(center, alpha)
     x0, y0, x1, y1 = usable_box(box)
     log_ratios = math.log(aspect_ratio_range[0]), math.log(aspect_ratio_range[1])
@@ -119,10 +119,20 @@ def usable_box(box: Box | None) -> tuple[float, float, float, float]:
     return WHOLE_IMAGE
 
 
-def check_ranges(crop_ratio_range: tuple[float, float], aspect_ratio_range: tuple[float, float]) -> None:
+def check_ranges(
+    crop_ratio_range: tuple[float, float], aspect_ratio_range: tuple[float, float], max_attempts: int = 1
+) -> None:
+    """
+    Raises:
+        ValueError: crops that would be drawn never, or seldom: then the central crop silently stands in for them.
+    """
     low, high = crop_ratio_range
-    if not (0 <= low <= high and 0 < high < math.inf):
-        raise ValueError(f'crop_ratio_range must be (min, max) fractions of the area, got {crop_ratio_range}.')
+    if not (0 <= low <= high and 0 < high <= 1):
+        raise ValueError(
+            f'crop_ratio_range must be (min, max) fractions of the area, within [0, 1], got {crop_ratio_range}.'
+        )
+    if max_attempts < 1:
+        raise ValueError(f'max_attempts must be at least 1, or every crop is the central one, got {max_attempts}.')
     low, high = aspect_ratio_range
     if not 0 < low <= high < math.inf:
         raise ValueError(f'aspect_ratio_range must be (min, max) width over height, got {aspect_ratio_range}.')

@@ -6,6 +6,7 @@ import inspect
 
 from mmengine import Config
 
+from viewplug.argument_kinds import fits
 from viewplug.batch_views.switch import to_device_views
 from viewplug.hooks.step_speed import SWITCHES, StepSpeedHook
 from viewplug.registry import class_name
@@ -27,6 +28,8 @@ def place_views(cfg: Config) -> None:
     views = cfg.get('views', 'sample')
     if views not in ('sample', 'device'):
         raise ValueError(f"views must be 'sample' (in loader workers) or 'device' (in batch), got {views!r}")
+    if not fits(cfg.get('in_memory'), bool | None):
+        raise ValueError(f'in_memory must be True or False, got {cfg.in_memory!r}')
     if cfg.get('in_memory') and views != 'device':
         raise ValueError("in_memory=True keeps whole images for views made in batch: set views='device' too")
     if views == 'device':

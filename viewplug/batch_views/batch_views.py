@@ -10,6 +10,7 @@ import torch
 from mmengine.dist import get_rank
 from torch import Tensor
 
+from viewplug.argument_kinds import fits
 from viewplug.batch_views.data_preprocessor import ViewsDataPreprocessor
 from viewplug.batch_views.operator import check_prob, uniform
 from viewplug.batch_views.padding import padded
@@ -62,6 +63,8 @@ class BatchViews(ViewsDataPreprocessor):
                 'pipelines: give one number of views for each'
             )
         self.views, self.counts = [View(pipeline) for pipeline in transforms], counts
+        if min(counts, default=0) < 1:
+            raise ValueError(f'data_preprocessor.num_views must be at least 1, got {num_views}')
         self.shared_flip = check_prob('data_preprocessor.shared_flip', shared_flip)
         self.queries = None
         if queries is not None:
@@ -69,10 +72,16 @@ class BatchViews(ViewsDataPreprocessor):
                 raise ValueError(f'data_preprocessor.queries takes num and transforms, got {", ".join(queries)}')
             self.queries = View(queries['transforms'])
             self.num_queries = queries['num']
+            if not fits(self.num_queries, int) or self.num_queries < 1:
+                raise ValueError(f'data_preprocessor.queries.num must be at least 1, got {self.num_queries!r}')
         self.masked_views, self.masking = 0, None
         if masks is not None:
             settings = dict(masks)
             self.masked_views = settings.pop('num_views', 2)
+            if not 1 <= self.masked_views <= sum(counts):
+                raise ValueError(
+                    f'data_preprocessor.masks: num_views={self.masked_views}, but there are {sum(counts)} views to mask'
+                )
             self.masking = BlockMasking(**settings)
         self.batches = 0
 

@@ -30,6 +30,7 @@ class GaussianBlur(Operator):
 
     def __init__(self, radius: float | None = None, prob: float = 0.5, **magnitude: Any) -> None:
         self.radius = Magnitude('GaussianBlur: radius', radius, **magnitude)
+        self.radius.check_least(0)
         self.prob = check_prob('GaussianBlur', prob)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Params:

@@ -60,7 +60,7 @@ class RandomResizedCrop(Resize):
         backend: str = 'cv2',
     ) -> None:
         self.resample = _resample('RandomResizedCrop', _pair('RandomResizedCrop', scale), interpolation, backend)
-        check_ranges(crop_ratio_range, aspect_ratio_range)
+        check_ranges(crop_ratio_range, aspect_ratio_range, max_attempts)
         self.crop_ratio_range = tuple(crop_ratio_range)
         self.aspect_ratio_range = tuple(aspect_ratio_range)
         self.max_attempts = max_attempts

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
+from mmengine.logging import print_log
 from mmpretrain.models.utils.data_preprocessor import SelfSupDataPreprocessor
 from torch import Tensor
 
@@ -22,7 +24,26 @@ class ViewsDataPreprocessor(SelfSupDataPreprocessor):
     ``queries`` (N, Q, 3, p, p) and ``patches`` (N, rows, cols, 3, p, p) are normalised as a view is; ``query_boxes``
     and the like change the device. ``data_samples`` do not: the stock one moves them image by image, and a GPU is
     waited for each time. mmpretrain's models that read masks out of them (BEiT, SimMIM, ...) need the stock one.
+
+    Raises:
+        ValueError: a ``std`` that is not above 0. One that looks like that of images in [0, 1] is a warning.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if not self._enable_normalize:
+            return
+        mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
+        if min(std) <= 0:
+            raise ValueError(f'data_preprocessor.std must be above 0, got {std}')
+        if 0 < max(mean) <= 1 and max(std) < 1:
+            print_log(
+                f'data_preprocessor: mean={[round(x, 4) for x in mean]} and std={[round(x, 4) for x in std]} look like '
+                'those of images in [0, 1], and images come in 0 to 255: multiply both by 255, unless your pipeline '
+                'divides.',
+                'current',
+                logging.WARNING,
+            )
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """

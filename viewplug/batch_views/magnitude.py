@@ -22,7 +22,7 @@ class Magnitude:
             normal distribution of that deviation; otherwise it stays.
 
     Raises:
-        ValueError: both or neither of ``fixed`` and ``magnitude_range`` are given.
+        ValueError: a level beyond its range; both or neither of ``fixed`` and ``magnitude_range`` are given.
     """
 
     def __init__(
@@ -40,11 +40,25 @@ class Magnitude:
             )
         if isinstance(magnitude_std, str) and magnitude_std != 'inf':
             raise ValueError(f"{name}: magnitude_std must be a number or 'inf', got {magnitude_std!r}")
+        if not (total_level > 0 and 0 <= magnitude_level <= total_level):
+            raise ValueError(
+                f'{name}: magnitude_level must lie in [0, total_level], got {magnitude_level} of {total_level}'
+            )
+        self.name = name
         self.fixed = fixed
         self.range = magnitude_range
         self.level = magnitude_level
         self.std = magnitude_std
         self.total = total_level
+
+    def check_least(self, least: float) -> None:
+        """
+        Raises:
+            ValueError: a value that can be drawn lies below ``least``.
+        """
+        values = [self.fixed] if self.fixed is not None else list(self.range)
+        if min(values) < least:
+            raise ValueError(f'{self.name} must be at least {least}, got {values}')
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> np.ndarray:
         """(n,) float32."""

@@ -28,6 +28,7 @@ class GaussianNoise(Operator):
 
     def __init__(self, std: float | None = None, prob: float = 0.5, **magnitude: Any) -> None:
         self.std = Magnitude('GaussianNoise: std', std, **magnitude)
+        self.std.check_least(0)
         self.prob = check_prob('GaussianNoise', prob)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Params:

@@ -6,8 +6,10 @@ import inspect
 
 from mmengine import Config
 
+from viewplug.mistakes import near
 from viewplug.model_config import preprocessor_config
 from viewplug.registry import class_name
+from viewplug.transforms.multi_view import MultiView
 from viewplug.transforms.query_crops import QueryCrops
 
 BESIDE = ('QueryCrops', 'BlockMasks')
@@ -47,6 +49,12 @@ def _move_views(cfg: Config, preprocessor: dict) -> None:
         )
     multi_view = steps[places[0]]
     num_views = multi_view['num_views']
+    unknown = set(multi_view) - {'type', *inspect.signature(MultiView).parameters}
+    if unknown:
+        raise ValueError(
+            f'train_dataloader.dataset.pipeline.{places[0]}: viewplug.MultiView has no argument '
+            f'{", ".join(sorted(unknown))}{near(min(unknown), inspect.signature(MultiView).parameters)}'
+        )
     cfg.data_preprocessor = {
         **preprocessor,
         'type': 'viewplug.BatchViews',

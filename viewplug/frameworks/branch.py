@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from mmengine.model import BaseModule
 from torch import nn
 
+from viewplug.argument_kinds import fits, in_words
 from viewplug.backbones.layout import backbone_layout
+from viewplug.heads.region import RegionHead
+from viewplug.necks.region import RegionNeck
 from viewplug.registry import MODELS
 from viewplug.requests import Reads
 
@@ -82,7 +85,8 @@ def build_branch(name: str, cfg: Mapping, model: Siamese) -> Branch:
     """A branch of ``model``, which has its backbone and the branches whose necks are borrowed already.
 
     Raises:
-        ValueError: keys that a branch does not take or lacks, or a ``feat_dim`` that is not the neck's.
+        ValueError: keys that a branch does not take or lacks, a weight below 0, or a ``feat_dim`` that is not the
+            neck's.
     """
     unknown = set(cfg) - set(BRANCH_KEYS)
     for part in ('neck', 'head'):
@@ -97,6 +101,10 @@ def build_branch(name: str, cfg: Mapping, model: Siamese) -> Branch:
             f'model.branches.{name} takes the keys neck, head, weight and pairs '
             f'(and {", ".join(BRANCH_KEYS[4:])}), got {", ".join(sorted(cfg))}'
         )
+    for key, hint in (('weight', float), ('masked', bool)):
+        if key in cfg and (not fits(cfg[key], hint) or cfg[key] < 0):
+            least = ' of at least 0' if hint is float else ''
+            raise ValueError(f'model.branches.{name}.{key} must be {in_words(hint)}{least}, got {cfg[key]!r}')
     cfg = {key: value for key, value in cfg.items() if key in BRANCH_KEYS[:4]}
     borrowed = isinstance(cfg['neck'], str)
     neck = model.branches[cfg['neck']].neck if borrowed else built(_with_layout(cfg['neck'], model.backbone))
@@ -112,6 +120,13 @@ def build_branch(name: str, cfg: Mapping, model: Siamese) -> Branch:
             f'model.branches.{name}.head.feat_dim={feat_dim}, but its neck ({type(neck).__name__}) gives '
             f'embeddings of length {out_channels}; set feat_dim={out_channels}'
         )
+    if isinstance(neck, RegionNeck) and isinstance(branch.head, RegionHead):
+        downsample = tuple(grid.downsample for grid in branch.head.grids)
+        if downsample != neck.strides:
+            raise ValueError(
+                f'model.branches.{name}.head.downsample={downsample}, but the stages of its neck have the strides '
+                f'{neck.strides}; set downsample to these, in this order'
+            )
     return branch
 
 

@@ -36,7 +36,8 @@ class Pretext(BaseModel):
         latest: as of ``viewplug.Siamese``: ``parts`` -> online -> the parts' vectors of the last training forward.
 
     Raises:
-        ValueError: a batch without the task's source, or parts of a size that the backbone cannot take.
+        ValueError: a width below 1; a batch without the task's source, or parts of a size that the backbone cannot
+            take.
     """
 
     def __init__(
@@ -51,6 +52,9 @@ class Pretext(BaseModel):
         data_preprocessor = data_preprocessor or {}
         if isinstance(data_preprocessor, dict):
             data_preprocessor = {'type': 'viewplug.ViewsDataPreprocessor', **data_preprocessor}
+        for key, value in (('part_channels', part_channels), ('hidden_channels', hidden_channels)):
+            if value is not None and value < 1:
+                raise ValueError(f'model.{key} must be None or at least 1, got {value}')
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = channels_first(built(backbone))
         self.task = built(task)

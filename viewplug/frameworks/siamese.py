@@ -95,6 +95,10 @@ class Siamese(BaseModel):
         self.backbone = channels_first(built(backbone))
         self.takes = set(inspect.signature(self.backbone.forward).parameters)
         self.online_views, self.target_views = tuple(online_views), tuple(target_views)
+        for key in ('online_views', 'target_views'):
+            views = getattr(self, key)
+            if not views or min(views) < 0 or len(set(views)) < len(views):
+                raise ValueError(f'model.{key} must be numbers of views from 0 on, each once, got {views}')
         self.joint_views = joint_views
         self.branches = ModuleDict()
         for name in branches:
@@ -105,6 +109,8 @@ class Siamese(BaseModel):
             self.branches[name] = build_branch(name, cfg, self)
             if isinstance(getattr(self.branches[name].head, 'lengths', None), UnitLengthCheck):
                 self.branches[name].head.lengths.branch = name
+        if not any(branch.weight for branch in self.branches.values()):
+            raise ValueError('model.branches: every weight is 0, so that there is nothing to learn from')
         self.pairs = {name: pairs_of(name, branch, self) for name, branch in self.branches.items()}
         self.target = built(target)
         self.target.attach(self)

@@ -63,6 +63,8 @@ class CPCHead(BaseModule):
         super().__init__(init_cfg)
         if not offsets or min(offsets) < 1:
             raise ValueError(f'CPCHead: offsets must be whole numbers of at least 1, got {tuple(offsets)}')
+        if target_dim is not None and target_dim < 1:
+            raise ValueError(f'CPCHead: target_dim must be None or at least 1, got {target_dim}')
         check_directions('CPCHead', directions)
         if negatives not in ('batch', 'image'):
             raise ValueError(f"CPCHead: negatives must be 'batch' or 'image', got {negatives!r}")

@@ -66,6 +66,11 @@ class DistillHead(BaseModule):
             raise ValueError(f'{type(self).__name__}: center_momentum must lie in [0, 1], got {center_momentum}')
         if warmup_epochs < 0:
             raise ValueError(f'{type(self).__name__}: warmup_epochs must be at least 0, got {warmup_epochs}')
+        if warmup_epochs and warmup_teacher_temperature > teacher_temperature:
+            raise ValueError(
+                f'{type(self).__name__}: warmup_teacher_temperature={warmup_teacher_temperature} lies above '
+                f'teacher_temperature={teacher_temperature}, to which it rises; lower it, or set warmup_epochs=0'
+            )
         loss = self.loss_kind() if loss is None else loss
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
         if not isinstance(self.loss_module, self.loss_kind):

@@ -26,7 +26,8 @@ class CarryOverHook(Hook):
         required: prefixes in this model under which every weight must carry over (counters and mask tokens aside).
 
     Raises:
-        ValueError: nothing, or not everything, carries over under a required prefix.
+        ValueError: nothing, or not everything, carries over under a required prefix, or the model has none of it. A
+            prefix of ``rename`` that begins no name is a warning.
     """
 
     def __init__(
@@ -51,6 +52,11 @@ class CarryOverHook(Hook):
             fits = name in wanted and wanted[name].shape == value.shape and not name.startswith(self.fresh)
             (carried if fits else left)[name] = value
         new = [name for name in wanted if name not in carried]
+        for old, name in self.rename.items():
+            if not any(key.removeprefix('module.').startswith(old) for key in source):
+                runner.logger.warning(f'CarryOverHook: rename has {old!r}, with which no name in the file begins')
+            elif not any(key.startswith(name) for key in wanted):
+                runner.logger.warning(f'CarryOverHook: rename has {name!r}, with which no name of this model begins')
         runner.logger.info(
             f'Starting from {runner._load_from}\n'
             f'  carried over  {_summary(carried)}\n'
@@ -61,6 +67,8 @@ class CarryOverHook(Hook):
             # Scalars aside: batch norm's step counters have the same shape in any network. DINO has no mask token.
             needed = [name for name, value in wanted.items() if name.startswith(prefix) and value.dim()]
             needed = [name for name in needed if not name.endswith('mask_token')]
+            if not needed:
+                raise ValueError(f"CarryOverHook: required={prefix!r} begins no weight's name of this model")
             missing = [name for name in needed if name not in carried]
             if missing:
                 number = 'no tensor' if len(missing) == len(needed) else f'only {len(needed) - len(missing)} tensors'

@@ -98,6 +98,9 @@ class LocalizationHook(Hook):
         _check_whole('num_drawn', num_drawn, 0)
         _check_whole('interval', interval, 1)
         _check_whole('grid', grid, 1)
+        for name, value, least in (('batch_size', batch_size, 1), ('num_workers', num_workers, 0)):
+            if value is not None:
+                _check_whole(name, value, least)
         _check_choice('source', source, ('forward', 'views'))
         _check_choice('encoder', encoder, ('online', 'target'))
         _check_choice('heatmap', heatmap, KINDS)

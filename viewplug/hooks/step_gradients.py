@@ -64,6 +64,8 @@ class FreezeLastLayerHook(StepGradientHook):
     def __init__(self, epochs: int = 1, parameters: str = 'last_layer') -> None:
         if epochs < 0:
             raise ValueError(f'FreezeLastLayerHook: epochs must be at least 0, got {epochs}')
+        if not parameters:
+            raise ValueError("FreezeLastLayerHook: parameters='' is a part of every name and would freeze all")
         self.epochs, self.parameters = epochs, parameters
         self._frozen: list[nn.Parameter] = []
 

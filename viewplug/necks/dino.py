@@ -38,7 +38,7 @@ class DINONeck(BaseModule):
         rows_apart: each row's logits are a function of that row alone, which batch norm would change.
 
     Raises:
-        ValueError: ``num_layers`` below 1.
+        ValueError: a number of layers or channels below 1.
     """
 
     def __init__(
@@ -53,8 +53,14 @@ class DINONeck(BaseModule):
         init_cfg=None,
     ) -> None:
         super().__init__(init_cfg)
-        if num_layers < 1:
-            raise ValueError(f'DINONeck: num_layers must be at least 1, got {num_layers}')
+        for name, value in (
+            ('num_layers', num_layers),
+            ('hidden_channels', hidden_channels),
+            ('bottleneck_channels', bottleneck_channels),
+            ('out_channels', out_channels),
+        ):
+            if value < 1:
+                raise ValueError(f'DINONeck: {name} must be at least 1, got {value}')
         in_channels = in_channels if isinstance(in_channels, int) else in_channels[-1]
         widths = [in_channels] + [hidden_channels] * (num_layers - 1)
         layers: list[nn.Module] = []

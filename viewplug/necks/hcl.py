@@ -40,13 +40,13 @@ class HCLNeck(BaseModule):
         parts: name of each half -> where it lies in the embedding.
 
     Raises:
-        ValueError: a stride that the backbone lacks, or views of another size than ``input_size``.
+        ValueError: no semantic channel, a stride that the backbone lacks, or views of another size than ``input_size``.
     """
 
     def __init__(
         self,
         in_channels: Sequence[int] = (256, 512, 1024, 2048),
-        in_strides: Sequence[int] = (4, 8, 16, 32),
+        in_strides: Sequence[int | None] = (4, 8, 16, 32),
         semantic_channels: int = 128,
         hidden_channels: int | None = None,
         input_size: int = 224,
@@ -56,6 +56,8 @@ class HCLNeck(BaseModule):
         init_cfg=None,
     ) -> None:
         super().__init__(init_cfg)
+        if semantic_channels < 1:
+            raise ValueError(f'HCLNeck: semantic_channels must be at least 1, got {semantic_channels}')
         self.semantic = MLPNeck(in_channels, hidden_channels, semantic_channels)
         self.spatial = SpatialPyramid(in_channels, in_strides, map_stride, fusion_stride, lateral_channels)
         self.map_size = math.ceil(input_size / map_stride)
@@ -95,7 +97,7 @@ class SpatialPyramid(BaseModule):
     def __init__(
         self,
         in_channels: Sequence[int],
-        in_strides: Sequence[int],
+        in_strides: Sequence[int | None],
         map_stride: int = 16,
         fusion_stride: int | None = None,
         lateral_channels: int = 256,
@@ -109,7 +111,7 @@ class SpatialPyramid(BaseModule):
                 'HCLNeck reads maps (N, C, H, W), and this backbone gives none: its outputs are vectors or tokens, as '
                 'a ViT with a class token has them; take a backbone that gives maps, or viewplug.MLPNeck'
             )
-        fusion_stride = fusion_stride or map_stride
+        fusion_stride = map_stride if fusion_stride is None else fusion_stride
         for name, value in (('map_stride', map_stride), ('fusion_stride', fusion_stride)):
             if value not in strides:
                 raise ValueError(

@@ -40,7 +40,7 @@ class MLPNeck(BaseModule):
         out_channels: length of the embedding.
 
     Raises:
-        ValueError: ``num_layers`` below 1.
+        ValueError: a number of layers or channels below 1.
     """
 
     def __init__(
@@ -57,8 +57,13 @@ class MLPNeck(BaseModule):
         init_cfg=None,
     ) -> None:
         super().__init__(init_cfg)
-        if num_layers < 1:
-            raise ValueError(f'MLPNeck: num_layers must be at least 1, got {num_layers}')
+        for name, value in (
+            ('num_layers', num_layers),
+            ('hidden_channels', hidden_channels),
+            ('out_channels', out_channels),
+        ):
+            if value is not None and value < 1:
+                raise ValueError(f'MLPNeck: {name} must be at least 1, got {value}')
         in_channels = in_channels if isinstance(in_channels, int) else in_channels[-1]
         hidden_channels = hidden_channels or in_channels
         widths = [in_channels] + [hidden_channels] * (num_layers - 1)

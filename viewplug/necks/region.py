@@ -34,6 +34,7 @@ class RegionNeck(BaseModule):
 
     Attributes:
         out_channels: width of the projection, a number for one stage and a tuple for several.
+        strides: of the stages, pixels.
 
     Raises:
         ValueError: a stage that the backbone lacks, letters that are mixed, other maps than ``in_channels`` says.
@@ -56,6 +57,7 @@ class RegionNeck(BaseModule):
         stages = (stages,) if isinstance(stages, str | int) else tuple(stages)
         self.levels, pyramid = find_levels(stages, in_strides)
         self.in_channels = tuple(in_channels)
+        self.strides = tuple(in_strides[level] for level in self.levels)
         widths = list(in_channels)
         self.fpn = None
         if pyramid:

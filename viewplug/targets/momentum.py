@@ -50,6 +50,9 @@ class MomentumTarget(SharedTarget):
         update_interval: forwards between two updates; set it to the optimiser's accumulative_counts.
         joint_views: encode neighbouring target views of one size in one forward. With eman the embeddings are the
             same; without, batch norm takes its statistics over these views together in place of each view's own.
+
+    Raises:
+        ValueError: a momentum outside [0, 1], one that falls, or a number of steps below 1.
     """
 
     def __init__(
@@ -66,6 +69,14 @@ class MomentumTarget(SharedTarget):
         for name, value in (('momentum', momentum), ('end_momentum', end_momentum)):
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f'MomentumTarget: {name} must lie in [0, 1], got {value}')
+        if end_momentum is not None and end_momentum < momentum:
+            raise ValueError(
+                f'MomentumTarget: end_momentum={end_momentum} lies below momentum={momentum}, and the momentum rises '
+                'over a run; set end_momentum=1.0, as BYOL and DINO, or None'
+            )
+        for name, value in (('total_steps', total_steps), ('update_interval', update_interval)):
+            if value is not None and value < 1:
+                raise ValueError(f'MomentumTarget: {name} must be at least 1, got {value}')
         self.momentum, self.end_momentum, self.total_steps = momentum, end_momentum, total_steps
         if shuffle_bn and eman:
             raise ValueError('MomentumTarget: with eman=True there is nothing to shuffle; set shuffle_bn=False')

@@ -60,7 +60,7 @@ class ContrastiveCrop(RandomResizedCrop):
         center: str | Center = 'beta',
         store: BoxStore | str | os.PathLike | None = None,
     ) -> None:
-        check_ranges(crop_ratio_range, aspect_ratio_range)
+        check_ranges(crop_ratio_range, aspect_ratio_range, max_attempts)
         super().__init__(scale, crop_ratio_range, aspect_ratio_range, max_attempts, interpolation, backend)
         self.alpha = alpha
         self.localize = localize

@@ -50,7 +50,7 @@ class QueryCrops(BaseTransform):
         backend: str = 'pillow',
         transforms: Sequence[dict] = (),
     ) -> None:
-        check_ranges(crop_ratio_range, aspect_ratio_range)
+        check_ranges(crop_ratio_range, aspect_ratio_range, max_attempts)
         for key, value in (('num', num), ('scale', scale)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f'viewplug.QueryCrops: {key} must be a positive whole number, got {value!r}')

@@ -4,6 +4,7 @@ import mmcv
 import numpy as np
 from mmpretrain.datasets.transforms import RandomResizedCrop as StockRandomResizedCrop
 
+from viewplug.crop_sampling import check_ranges
 from viewplug.registry import TRANSFORMS
 
 
@@ -12,9 +13,16 @@ class RandomResizedCrop(StockRandomResizedCrop):
     """The same crop as mmpretrain's, same arguments and same random numbers, and ``crop_box`` beside it.
 
     Added key: ``crop_box`` (x0, y0, x1, y1), float32 fractions of the image it was cut from.
+
+    Raises:
+        ValueError: a range that makes no sense, or no attempt, with which every crop would be the central one.
     """
 
     geometry = 'recorded'
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        check_ranges(self.crop_ratio_range, self.aspect_ratio_range, self.max_attempts)
 
     def transform(self, results: dict) -> dict:
         image = results['img']
