@@ -1,11 +1,13 @@
 # make demo   from nothing to a trained model on the embedded data set (no compiler, no data)
-# make test   the rest of the dependencies (mmdet, mmcv's compiled operators) and the whole test suite
+# make test   the rest of the dependencies (mmdet, mmcv's compiled operators) and the whole test suite,
+#             by two processes of up to 3 GB each (JOBS=8 for eight)
 # make bench  the benchmark suite against mmpretrain, torchvision, lightly and kornia (a quarter of an hour on an idle machine)
 # make transfer-demo  a small detector on few labels, from the demo's checkpoint and from random weights
 # All are idempotent: installs are skipped until setup.cfg, constraints.txt or pyproject.toml change.
 
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INPUTS := setup.cfg pyproject.toml constraints.txt
@@ -16,7 +18,7 @@ demo: install
 	$(PY) tools/demo.py
 
 test: install-test
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(JOBS) --dist worksteal
 
 bench: install-bench
 	$(PY) -m benchmarks
