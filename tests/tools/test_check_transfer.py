@@ -197,11 +197,15 @@ def test_init_says_what_it_cannot_do(ckpt, tmp_path):
         read_config(path, arguments(path, tmp_path, tmp_path / 'none.pth'))
 
 
-def test_mmsegmentations_pretrained_field_is_taken_away_too(ckpt):
+def test_pretrained_fields_of_mmsegmentation_and_timm_are_taken_away_too(ckpt):
     model = ConfigDict(type='EncoderDecoder', pretrained='open-mmlab://resnet50_v1c', backbone=small_resnet())
     cfg = Config(dict(model=model))
     start_from(cfg, str(ckpt[0]))
     assert cfg.model.pretrained is None
+    timms = ConfigDict(type='mmpretrain.TIMMBackbone', model_name='resnet18', features_only=True, pretrained=True)
+    cfg = Config(dict(model=ConfigDict(type='RetinaNet', backbone=timms)))
+    start_from(cfg, str(ckpt[0]))
+    assert cfg.model.backbone.pretrained is False
 
 
 def classifier(tmp_path, depth: int = 18) -> Path:

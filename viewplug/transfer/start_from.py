@@ -48,8 +48,9 @@ def start_from(cfg: Config, checkpoint: str) -> str:
         if name:
             modules[name] = 'auto'
         momentum |= name == 'backbone' and is_momentum(init.get('prefix') or '')
-    if model.get('pretrained'):  # mmsegmentation's way
-        model['pretrained'] = None
+    for part in (model, model.backbone):  # mmsegmentation's way and TIMMBackbone's
+        if part.get('pretrained'):
+            part['pretrained'] = None if isinstance(part['pretrained'], str) else False
     writer = _hook(hooks, 'InitFromSSL')
     if writer:
         writer['checkpoint'] = checkpoint
