@@ -1,9 +1,11 @@
-"""The model of a config with the data preprocessor that a Runner would give it."""
+"""What a config says of its model: the data preprocessor that a Runner would give it, weights out of a file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+from viewplug.registry import class_name
 
 
 def preprocessor_config(cfg: Mapping[str, Any]) -> Any:
@@ -24,3 +26,9 @@ def model_config(cfg: Mapping[str, Any]) -> Any:
     if settings:
         model.setdefault('data_preprocessor', settings)
     return model
+
+
+def is_pretrained(init_cfg: Any) -> bool:
+    """Whether this ``init_cfg`` reads a file: of type 'Pretrained', or its class in a pure-Python config."""
+    kind = init_cfg.get('type') if isinstance(init_cfg, Mapping) else None
+    return kind is not None and class_name(kind) in ('Pretrained', 'PretrainedInit')

@@ -4,6 +4,7 @@ import pytest
 import torch
 from checkpoints import NORMALISATION, built, faster_rcnn, plain, pretrained, same, small_resnet
 from mmengine.config import Config, ConfigDict
+from mmengine.model import PretrainedInit
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from toys import toy_resnet
@@ -14,6 +15,7 @@ from viewplug.transfer.check import Origin, check_model, check_prefixes, origins
 from viewplug.transfer.check_hook import all_origins
 from viewplug.transfer.export import export
 from viewplug.transfer.recorded import recorded_commit, recorded_config, recorded_normalisation, recorded_order
+from viewplug.transfer.start_from import start_from
 
 CONFIG = Config(dict(data_preprocessor=NORMALISATION, model=dict(backbone=toy_resnet()))).pretty_text
 
@@ -357,6 +359,16 @@ def test_layers_that_are_new_by_intention_are_named_in_the_error_and_permitted_b
     assert not report.errors
     (report,) = check_model(model, origins_in(model), new=['norm0', 'norm1'])
     assert "new=['norm2']" in report.errors[0]
+
+
+def test_a_pure_python_config_names_the_initialiser_by_its_class(path):
+    init_cfg = dict(type=PretrainedInit, checkpoint=path, prefix='backbone.')
+    detector = built(faster_rcnn(small_resnet(init_cfg=init_cfg)))
+    assert origins_in(detector) == [Origin('backbone', path, 'backbone.')]
+    assert check_model(detector, origins_in(detector))[0].row[1:4] == ('backbone.', 120, 0)
+    cfg = Config(dict(model=faster_rcnn(small_resnet(init_cfg=init_cfg))))
+    start_from(cfg, path)
+    assert 'init_cfg' not in cfg.model.backbone
 
 
 def test_layers_that_a_deeper_network_has_are_not_called_new(path):

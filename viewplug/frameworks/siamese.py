@@ -20,6 +20,7 @@ from viewplug.encoding import (
 )
 from viewplug.frameworks.branch import build_branch, built, pairs_of, reads_of
 from viewplug.heads.unit_length import UnitLengthCheck
+from viewplug.model_config import is_pretrained
 from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
 from viewplug.requests import Request, requests_of
@@ -124,7 +125,7 @@ class Siamese(BaseModel):
 
     def _initialised_from_checkpoint(self) -> bool:
         configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg or {}]
-        return any(cfg.get('type') == 'Pretrained' and not cfg.get('prefix') for cfg in configs)
+        return any(is_pretrained(cfg) and not cfg.get('prefix') for cfg in configs)
 
     @property
     def necks(self) -> dict[str, nn.Module]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from viewplug.model_config import is_pretrained
 from viewplug.transfer.checkpoint import RAW_PICKLES, SAFETENSORS, read_checkpoint, weights_of
 from viewplug.transfer.faults import incomplete, not_loaded, within
 from viewplug.transfer.init_from_ssl import submodule
@@ -56,7 +57,7 @@ def origins_in(model: nn.Module) -> list[Origin]:
     for name, module in model.named_modules():
         configs = getattr(module, 'init_cfg', None)
         for cfg in configs if isinstance(configs, list) else [configs]:
-            if isinstance(cfg, dict) and cfg.get('type') == 'Pretrained' and name:
+            if is_pretrained(cfg) and name:
                 prefix = cfg.get('prefix')
                 source = f'{prefix.rstrip(".")}.' if prefix else ''
                 found.append(Origin(name, cfg['checkpoint'], source))

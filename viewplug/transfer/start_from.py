@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from mmengine import Config
 
+from viewplug.model_config import is_pretrained
 from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 from viewplug.transfer.matching import is_momentum
 
@@ -87,8 +88,7 @@ def is_pretraining(model: dict) -> bool:
 
 def pretrained_parts(cfg: dict, name: str = '') -> Iterator[tuple[str, dict]]:
     """Dotted name and config of the parts of a model whose ``init_cfg`` is ``Pretrained``."""
-    init = cfg.get('init_cfg')
-    if isinstance(init, dict) and init.get('type') == 'Pretrained':
+    if is_pretrained(cfg.get('init_cfg')):
         yield name, cfg
     for key, value in list(cfg.items()):
         if isinstance(value, dict) and key != 'init_cfg':
