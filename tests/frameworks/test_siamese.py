@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.model import PretrainedInit
 from torch import nn
 from toys import ToyBackbone, mlp_branch, total, toy_resnet, toy_siamese, toy_views
 
@@ -258,13 +259,14 @@ def test_a_loss_in_evaluation_mode_moves_neither_target_nor_queue():
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
-def test_a_model_initialised_from_a_checkpoint_keeps_the_target_in_it(tmp_path):
+@pytest.mark.parametrize('kind', ['Pretrained', PretrainedInit], ids=['name', 'class'])
+def test_a_model_initialised_from_a_checkpoint_keeps_the_target_in_it(kind, tmp_path):
     first = toy_siamese(target=dict(type='MomentumTarget'))
     with torch.no_grad():
         for parameter in first.target.parameters():
             parameter.add_(1)
     torch.save(dict(state_dict=first.state_dict()), tmp_path / 'first.pth')
-    checkpoint = dict(type='Pretrained', checkpoint=str(tmp_path / 'first.pth'))
+    checkpoint = dict(type=kind, checkpoint=str(tmp_path / 'first.pth'))
     second = toy_siamese(target=dict(type='MomentumTarget'), init_cfg=checkpoint)
     for key, value in first.state_dict().items():
         assert torch.equal(second.state_dict()[key], value), key
