@@ -46,6 +46,7 @@ REFUSED = [
     (lambda: DINONeck(8, 16, 16, bottleneck_channels=0), 'DINONeck: bottleneck_channels must be at least 1'),
     (lambda: HCLNeck(semantic_channels=0), 'HCLNeck: semantic_channels must be at least 1, got 0'),
     (lambda: HCLNeck(fusion_stride=0), 'HCLNeck: fusion_stride=0 is not among the strides'),
+    (lambda: CPCHead(8, offsets=(2, 3, 3)), r'CPCHead: offsets must be .* each once and at least 1, got \(2, 3, 3\)'),
     (lambda: CPCHead(8, target_dim=0), 'CPCHead: target_dim must be None or at least 1, got 0'),
     (lambda: Pretext({}, RotationTask(), part_channels=0), 'model.part_channels must be None or at least 1, got 0'),
     (lambda: DistillHead(teacher_temperature=0.03), 'warmup_teacher_temperature=0.04 lies above teacher_temperature'),

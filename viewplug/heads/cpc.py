@@ -46,7 +46,8 @@ class CPCHead(BaseModule):
             scales its predictions by 0.1, which is ``temperature=10``.
 
     Raises:
-        ValueError: an offset below 1 or unknown direction, 'negatives' or loss; at a batch, a grid of too few rows.
+        ValueError: an offset below 1 or named twice, a ``target_dim`` below 1, an unknown direction, 'negatives' or
+            loss; at a batch, a grid of too few rows.
     """
 
     def __init__(
@@ -61,8 +62,8 @@ class CPCHead(BaseModule):
         init_cfg=None,
     ) -> None:
         super().__init__(init_cfg)
-        if not offsets or min(offsets) < 1:
-            raise ValueError(f'CPCHead: offsets must be whole numbers of at least 1, got {tuple(offsets)}')
+        if not offsets or min(offsets) < 1 or len(set(offsets)) < len(offsets):
+            raise ValueError(f'CPCHead: offsets must be whole numbers, each once and at least 1, got {tuple(offsets)}')
         if target_dim is not None and target_dim < 1:
             raise ValueError(f'CPCHead: target_dim must be None or at least 1, got {target_dim}')
         check_directions('CPCHead', directions)
