@@ -54,25 +54,29 @@ def check(args) -> int:
         raise ValueError(f'{args.config} cannot be read: {type(error).__name__}: {error}') from error
     cfg.merge_from_dict(args.cfg_options)
     (start_from if args.init else set_checkpoint)(cfg, args.checkpoint)
+    load_from = args.checkpoint if cfg.get('load_from') == args.checkpoint else None  # --init of a pre-training config
     try:
-        model, hooks = _loaded(cfg)
+        model, hooks = _loaded(cfg, load_from)
     except Exception as error:  # a config's mistakes are of any kind
         raise ValueError(sentence(error, cfg)) from error
     rules = next((hook for hook in hooks if isinstance(hook, TransferCheckHook)), TransferCheckHook())
     required, surplus = args.required or rules.required, args.allow_surplus or rules.allow_surplus
-    reports = check_model(model, all_origins(model, hooks), required, surplus, args.new or rules.new)
+    origins = all_origins(model, hooks, load_from, required)
+    reports = check_model(model, origins, required, surplus, args.new or rules.new)
     print(table(reports))
     return 2 if any(report.errors for report in reports) else 0
 
 
-def _loaded(cfg):
+def _loaded(cfg, load_from):
     """The model as a run of ``cfg`` has it before its first step, and the hooks of ours that load and check."""
     from mmengine.registry import DefaultScope
+    from mmengine.runner import load_state_dict
 
     from viewplug.model_config import model_config
     from viewplug.registry import HOOKS, MODELS
     from viewplug.transfer import InitFromSSL
     from viewplug.transfer.check import check_prefixes
+    from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 
     cfg.model = model_config(cfg)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
@@ -82,6 +86,8 @@ def _loaded(cfg):
         names = ('InitFromSSL', 'TransferCheckHook')
         ours = [hook for hook in cfg.get('custom_hooks') or [] if str(hook.get('type')).rstrip("'>").endswith(names)]
         hooks = [HOOKS.build(hook) for hook in ours]
+    if load_from:
+        load_state_dict(model, weights_of(read_checkpoint(load_from)), logger='current')
     for hook in hooks:
         if isinstance(hook, InitFromSSL):
             hook.write(model)

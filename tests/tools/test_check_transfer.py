@@ -80,6 +80,15 @@ def test_mistakes_in_a_config_are_sentences_that_name_the_key(ckpt, tmp_path, mo
     assert 'child.py cannot be read: TypeError: type=' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(('changes', 'status'), [({}, 0), (dict(depth=34), 2)])
+def test_a_pre_training_config_is_checked_with_what_init_gives_it(changes, status, ckpt, tmp_path, monkeypatch, capsys):
+    model = dict(type='viewplug.Siamese', backbone={**toy_resnet(), **changes}, branches=dict(image=mlp_branch()))
+    model['target'] = dict(type='viewplug.MomentumTarget')
+    Config(dict(model=model, default_scope='mmpretrain')).dump(tmp_path / 'pre.py')
+    assert call('check_transfer', monkeypatch, tmp_path / 'pre.py', ckpt[0], '--init') == status
+    assert 'backbone  backbone.    120     0 ' in capsys.readouterr().out
+
+
 def test_layers_that_are_to_be_new_are_named_on_the_command_line(tmp_path, monkeypatch, capsys):
     network = dict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1] * 4, channels=[8, 16, 24, 32]))
     torch.save({f'backbone.{key}': value for key, value in MODELS.build(network).state_dict().items()}, tmp_path / 'v')
