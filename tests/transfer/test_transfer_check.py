@@ -9,6 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from toys import toy_resnet
 
+from viewplug.registry import HOOKS
 from viewplug.training_data import BGR_TO_RGB
 from viewplug.transfer import InitFromSSL, TransferCheckHook
 from viewplug.transfer.check import Origin, check_model, check_prefixes, origins_in, table
@@ -422,6 +423,11 @@ def test_the_hook_raises_before_the_first_step_and_keeps_silent_on_resume(path):
     run._has_loaded = False  # nothing there to resume from: this is a start
     with pytest.raises(ValueError, match='none of its 100 tensors'):
         hook.before_train(run)
+
+
+def test_one_name_needs_no_list():
+    hook = HOOKS.build(dict(type='viewplug.TransferCheckHook', required='backbone', new='conv_offset'))
+    assert (hook.required, hook.new) == (('backbone',), ('conv_offset',))
 
 
 def test_the_hook_logs_the_table(path, caplog):

@@ -37,7 +37,10 @@ class TransferCheckHook(Hook):
     priority = 'HIGH'  # after InitFromSSL, before anything that looks at the model
 
     def __init__(
-        self, required: Sequence[str] = ('backbone',), allow_surplus: bool = False, new: Sequence[str] = ()
+        self,
+        required: str | Sequence[str] = ('backbone',),
+        allow_surplus: bool = False,
+        new: str | Sequence[str] = (),
     ) -> None:
         self.required = (required,) if isinstance(required, str) else tuple(required)
         self.allow_surplus = allow_surplus
