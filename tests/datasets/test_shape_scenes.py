@@ -244,7 +244,7 @@ def test_a_pipeline_that_drops_a_sample_gets_another():
         (dict(objects_per_image=9), 'objects_per_image=9 of object_scale=.* leave no room'),
         (dict(object_scale=(0.0, 0.5)), r'object_scale must be .* got \(0.0, 0.5\)'),
         (dict(object_scale=(0.5, 1.2)), r'object_scale must be .* got \(0.5, 1.2\)'),
-        (dict(object_scale=0.3), 'object_scale must be a pair .* got 0.3'),
+        (dict(object_scale=0.3), 'object_scale must be a pair.* got 0.3'),
         (dict(object_scale=(0.01, 0.5)), 'object_scale=.* 1.0 px at image_size=96'),
         (dict(seed=-1), 'seed must be .* got -1'),
         (dict(seed=2**32), r'seed must be smaller than 2\*\*32, got 4294967296'),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from mmengine.dataset import ClassBalancedDataset, RepeatDataset
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress
@@ -36,7 +37,9 @@ class InMemoryDataset(Dataset):
         ValueError: no images, or images of several sizes.
     """
 
-    def __init__(self, dataset: dict | Dataset, device: str | None = None) -> None:
+    def __init__(
+        self, dataset: dict | Dataset | RepeatDataset | ClassBalancedDataset, device: str | None = None
+    ) -> None:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.device = device or get_device()
         self.images: Tensor | None = None
