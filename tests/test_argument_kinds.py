@@ -13,6 +13,7 @@ from viewplug.argument_kinds import fits, heed_hints, in_words
 from viewplug.heads import QueueHead
 from viewplug.hooks import CarryOverHook, KNNHook
 from viewplug.losses import InfoNCELoss
+from viewplug.necks import RegionNeck
 from viewplug.registry import CheckedRegistry, own_names
 from viewplug.targets import MomentumTarget
 from viewplug.transforms import ContrastiveCrop
@@ -72,6 +73,10 @@ def test_hints_in_words():
     assert in_words(tuple[float, float] | None) == 'a pair, each a number or None'
     assert in_words(int | Sequence[int]) == 'a whole number or a list, each entry a whole number'
     assert in_words(bool | str | dict) == 'True or False or a string or a dict'
+
+
+def test_one_value_in_place_of_a_list_is_taken_where_the_hint_says_so():
+    assert RegionNeck('C4').levels == RegionNeck(['C4']).levels == RegionNeck(16).levels
 
 
 def test_a_call_that_does_not_fit_the_signature_is_pythons_own_error():

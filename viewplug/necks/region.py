@@ -42,7 +42,7 @@ class RegionNeck(BaseModule):
 
     def __init__(
         self,
-        stages: Sequence[str | int] = ('C4',),
+        stages: str | int | Sequence[str | int] = ('C4',),
         hidden_channels: int | Sequence[int] = 128,
         out_channels: int | Sequence[int] = 128,
         in_channels: Sequence[int] = (256, 512, 1024, 2048),
