@@ -203,6 +203,7 @@ LOADED_RGB = dict(LOADED, pipeline=[LOADED['pipeline'][0], *BGR_TO_RGB])
         (LOADED_RGB, False, 'RGB'),
         (dict(type='CIFAR10', pipeline=[dict(type='PackInputs')]), False, 'RGB'),
         (dict(type='viewplug.ShapeScenes', pipeline=[]), False, 'BGR'),
+        (dict(type='viewplug.ShapeScenes', pipeline=[dict(type='NumpyToPIL', to_rgb=True)]), False, 'RGB'),  # --demo
     ],
 )
 @pytest.mark.parametrize('swap', [True, False])

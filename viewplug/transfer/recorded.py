@@ -61,8 +61,8 @@ def recorded_order(config: dict) -> str | None:
     for leaf in leaves[:1]:
         steps = {str(step.get('type')).split('.')[-1]: step for step in leaf.get('pipeline') or [] if step}
         turned = (steps.get('NumpyToPIL') or {}).get('to_rgb')
-        loaded = any(name.startswith('Load') for name in steps)
-        return 'BGR' if loaded and not turned or str(leaf.get('type')).endswith('ShapeScenes') else 'RGB'
+        bgr = str(leaf.get('type')).endswith('ShapeScenes') or any(name.startswith('Load') for name in steps)
+        return 'BGR' if bgr and not turned else 'RGB'
     return None
 
 
