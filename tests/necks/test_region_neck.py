@@ -61,7 +61,14 @@ def test_mmdets_fpn_loads_it_by_prefix_and_lacks_only_levels_never_pre_trained(t
         branches=dict(
             region=dict(
                 neck=dict(type='RegionNeck', stages=stages, out_channels=4, fpn_channels=8, fpn_norm_cfg=norm),
-                head=dict(type='RegionHead', window=8, stride=8, input_size=64, downsample=[4] * len(stages)),
+                head=dict(
+                    type='RegionHead',
+                    window=8,
+                    stride=8,
+                    input_size=64,
+                    negative_kernel=1,
+                    downsample=[2 ** int(stage[1:]) for stage in stages],
+                ),
             )
         ),
     )
