@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from viewplug.model_config import is_pretrained
-from viewplug.transfer.checkpoint import RAW_PICKLES, SAFETENSORS, read_checkpoint, weights_of
+from viewplug.transfer.checkpoint import SAFETENSORS, is_raw_pickle, read_checkpoint, weights_of
 from viewplug.transfer.faults import incomplete, not_loaded, within
 from viewplug.transfer.init_from_ssl import submodule
 from viewplug.transfer.matching import Match, describe, match
@@ -72,7 +72,7 @@ def check_prefixes(model: nn.Module) -> None:
             mmengine.
     """
     for origin in origins_in(model):
-        if origin.checkpoint.endswith((SAFETENSORS, *RAW_PICKLES)):
+        if origin.checkpoint.endswith(SAFETENSORS) or is_raw_pickle(origin.checkpoint):
             raise ValueError(
                 f"model.{origin.module}.init_cfg.checkpoint={origin.checkpoint}: mmengine's Pretrained reads files of "
                 'torch alone; let viewplug.InitFromSSL read this one (tools/train.py CONFIG --init CKPT)'

@@ -81,6 +81,11 @@ def weights_of(checkpoint: dict) -> dict[str, torch.Tensor]:
     return {f'{starts[name]}{key}': value for name, group in sets.items() for key, value in group.items()}
 
 
+def is_raw_pickle(path: str) -> bool:
+    """Whether a file is a pickle without torch's archive around it, as detectron2's are."""
+    return path.endswith(RAW_PICKLES) and not zipfile.is_zipfile(path)
+
+
 def _tensors(value) -> dict[str, torch.Tensor]:
     if not isinstance(value, dict):
         return {}
@@ -94,7 +99,7 @@ def _read(path: str):
 
         with safe_open(path, 'pt') as file:
             return dict(state_dict={key: file.get_tensor(key) for key in file.keys()}, meta=dict(file.metadata() or {}))  # noqa: SIM118
-    if path.endswith(RAW_PICKLES) and not zipfile.is_zipfile(path):
+    if is_raw_pickle(path):
         with open(path, 'rb') as file:
             return _DataUnpickler(file, encoding='latin1').load()
     if hasattr(torch.serialization, 'safe_globals'):

@@ -50,7 +50,7 @@ def built_backbone(recorded: dict, scope: str | None = None) -> nn.Module:
     kind = settings.pop('type', None)
     if not isinstance(kind, str):
         raise ValueError('the file records no backbone')
-    backbone = _registered(kind, scope)
+    backbone = _registered(re.sub(r'\..*\.', '.', kind), scope)  # a pure-Python config names its module as well
     for key, word in _words(settings):
         if key in CLASSES:
             _registered(word, scope)

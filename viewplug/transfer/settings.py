@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from viewplug.transfer.faults import within
 from viewplug.transfer.matching import Match
 from viewplug.transfer.recorded import recorded_normalisation, recorded_order
 from viewplug.transfer.recorded_backbone import built_backbone
@@ -33,7 +36,8 @@ def compare_settings(
             f"weights load and the features are wrong. Set style='{there}' (model.{found.module}.style)"
         )
     if found.module == 'backbone':
-        report.errors += _other_heads(module, pretraining, config.get('default_scope')) if not report.errors else []
+        if not report.errors:
+            report.errors += _other_heads(module, found, pretraining, config.get('default_scope'))
         report.warnings += _other_strides(module, pretraining) if found.layout == 'torchvision' else []
         report.warnings += _other_normalisation(model, recorded_normalisation(config), recorded_order(config))
     report.notes += _norm_notes(module)
@@ -50,14 +54,14 @@ def _stride_in_1x1(module: nn.Module) -> bool | None:
     return None
 
 
-def _other_heads(module: nn.Module, pretraining: dict, scope: str | None) -> list[str]:
+def _other_heads(module: nn.Module, found: Match, pretraining: dict, scope: str | None) -> list[str]:
     """Attention heads against those of pre-training, which leave no trace in the weights."""
-    mine = _heads(module)
+    mine = _heads(module, found.weights)
     try:
         theirs = _heads(built_backbone(pretraining, scope)) if mine else ()
     except Exception:  # a backbone that cannot be built here says nothing, and its run is no reason to stop this one
         return []
-    if not theirs or mine == theirs:
+    if all(a == b for a, b in zip(mine, theirs, strict=False)):  # without its last stages a Swin has fewer
         return []
     here, there = (value[0] if len(value) == 1 else value for value in (mine, theirs))
     return [
@@ -66,17 +70,19 @@ def _other_heads(module: nn.Module, pretraining: dict, scope: str | None) -> lis
     ]
 
 
-def _heads(module: nn.Module) -> tuple[int, ...]:
-    """``num_heads`` of the attentions in ``module``, each value once."""
-    numbers = (getattr(part, 'num_heads', None) for part in module.modules())
-    return tuple(dict.fromkeys(number for number in numbers if isinstance(number, int)))
+def _heads(module: nn.Module, loaded: Iterable[str] | None = None) -> tuple[int, ...]:
+    """``num_heads`` of the attentions in ``module``, each value once; of ``loaded`` weights alone where given."""
+    found = {name: getattr(part, 'num_heads', None) for name, part in module.named_modules()}
+    if loaded is not None:  # what fine-tuning adds, such as an adapter's attention, has heads of its own
+        found = {name: number for name, number in found.items() if any(within(key, name) for key in loaded)}
+    return tuple(dict.fromkeys(number for number in found.values() if isinstance(number, int)))
 
 
 def _other_strides(module: nn.Module, pretraining: dict) -> list[str]:
     """Stages of OpenMMLab's ResNets that look at another scale; a dilation in a stride's place keeps it."""
     settings = {}
-    for key, usual in (('strides', (1, 2, 2, 2)), ('dilations', (1, 1, 1, 1))):
-        mine, theirs = getattr(module, key, None), pretraining.get(key, usual)
+    for key in ('strides', 'dilations'):
+        mine, theirs = getattr(module, key, None), pretraining.get(key, _default(type(module), key))
         if not all(isinstance(value, list | tuple) for value in (mine, theirs)):
             return []
         settings[key] = tuple(mine), tuple(theirs)
@@ -91,6 +97,12 @@ def _other_strides(module: nn.Module, pretraining: dict) -> list[str]:
         f'strides={strides} with dilations={dilations}, but pre-training had strides={their_strides} with '
         f'dilations={their_dilations}: all weights load, and layers see other scales than they were trained on'
     ]
+
+
+def _default(kind: type, argument: str):
+    """What ``kind``, or the class that it hands its arguments on to, takes where ``argument`` is not given."""
+    parameters = (inspect.signature(base.__init__).parameters.get(argument) for base in kind.__mro__)
+    return next((parameter.default for parameter in parameters if parameter), None)
 
 
 def _other_normalisation(model: nn.Module, recorded: dict, order: str | None) -> list[str]:
