@@ -53,7 +53,7 @@ def test_keys_that_are_read_are_taken():
                 auto_scale_lr=dict(base_batch_size=256, enable=True),
                 env_cfg=dict(dist_cfg=dict(backend='gloo'), mp_cfg={}),
                 default_hooks=dict(checkpoint=CHECKPOINT, runtime_info=None, visualization=dict(type='X')),
-                custom_hooks=[dict(CHECKPOINT, priority='LOW')],
+                custom_hooks=[dict(CHECKPOINT, priority='LOW', _scope_='mmpretrain')],
                 optim_wrapper=dict(paramwise_cfg=dict(custom_keys=keys, flat_decay_mult=0.0)),
             )
         )

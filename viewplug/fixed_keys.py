@@ -86,7 +86,7 @@ def warn_of_custom_keys(cfg: Config, model: nn.Module) -> None:
 
 def _refuse_others(place: str, part: object, keys: tuple[str, ...] | list[str]) -> None:
     for key in part if isinstance(part, Mapping) else ():
-        if key not in keys:
+        if key not in keys and not key.startswith('_'):  # mmengine's _scope_, which inherited parts have
             raise ValueError(f'{place}: nothing reads {key}{near(key, keys) or "; it takes " + ", ".join(keys)}')
 
 

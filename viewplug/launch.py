@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 from viewplug.amp import set_amp
 from viewplug.datasets import CorruptImagesError
 from viewplug.demo import STAGE1_SHARE, to_demo
-from viewplug.fixed_keys import check_fixed_keys, warn_of_custom_keys
+from viewplug.fixed_keys import check_fixed_keys
 from viewplug.hooks.preflight import PreflightHook, check_loader
 from viewplug.host_memory import keep_freed_memory
 from viewplug.mistakes import sentence
@@ -120,7 +120,6 @@ def run(cfg: Config, args: Namespace) -> None:
     progress = None
     try:
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
-        warn_of_custom_keys(cfg, runner.model)
         progress = _Steps()
         runner.register_hook(progress)
         loader = runner.train_loop.dataloader  # built here, before schedulers that count its batches

@@ -101,6 +101,18 @@ def test_a_demo_can_have_its_views_one_by_one(tmp_path):
     assert cfg.train_dataloader.dataset.type == 'viewplug.ShapeScenes'
 
 
+def test_mmengines_flexible_runner_trains_too(tmp_path):
+    options = {
+        'runner_type': 'FlexibleRunner',
+        'strategy.type': 'SingleDeviceStrategy',
+        'optim_wrapper.paramwise_cfg.custom_keys.predictr.lr_mult': 2.0,
+    }
+    train(demo('configs/mocov2_r50.py', tmp_path, options))
+    assert (tmp_path / 'work/epoch_1.pth').exists()
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    assert "custom_keys['predictr'] changes nothing" in log.read_text()
+
+
 def test_stage_lengths_are_config_fields():
     args = arguments('configs/mocov2_hcl_r50.py', Path('x'), options=dict(stage1_epochs=800, stage2_epochs=400))
     cfg = read_config(args.config, args)
