@@ -1,11 +1,14 @@
 """ResumeCheckHook: a run resumed with other settings goes on as an unbroken run of them, and the log says so."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine import Config
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import nn
 from toy_runs import PIPELINE, log_of, toy_runner
 from toys import ToyImages, mlp_branch
 
@@ -247,6 +250,19 @@ def test_another_optimiser_than_the_checkpoints_is_refused_before_the_first_step
     run(tmp_path, cosine(4), stop_before=2)
     with pytest.raises(ValueError, match='of another optimiser: it has dampening, .* has amsgrad, betas'):
         run(tmp_path, cosine(4), resume=True, optim=dict(optimizer=dict(type='AdamW', lr=0.01)))
+
+
+def test_of_several_optimisers_each_is_compared_with_its_own():
+    model = nn.Linear(2, 2)
+    several = dict(a=torch.optim.SGD([model.weight], lr=0.1), b=torch.optim.AdamW([model.bias], lr=0.1))
+    wrapper = OptimWrapperDict(**{name: OptimWrapper(optimizer) for name, optimizer in several.items()})
+    runner = SimpleNamespace(optim_wrapper=wrapper, param_schedulers={}, model=model, hooks=[], _resume=True)
+    saved, hook = wrapper.state_dict(), ResumeCheckHook()
+    hook.before_run(runner)
+    checkpoint = dict(state_dict=model.state_dict(), param_schedulers={}, optimizer=saved)
+    hook.after_load_checkpoint(runner, checkpoint)
+    with pytest.raises(ValueError, match='of another optimiser'):
+        hook.after_load_checkpoint(runner, {**checkpoint, 'optimizer': dict(a=saved['b'], b=saved['a'])})
 
 
 def test_what_follows_validation_stays_the_checkpoints_and_says_so(tmp_path):

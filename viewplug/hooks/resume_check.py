@@ -59,7 +59,8 @@ class ResumeCheckHook(Hook):
             complete = 'optimizer' in checkpoint and 'param_schedulers' in checkpoint
             self._saved = _flat(checkpoint['param_schedulers']) if complete else None
             if complete and self._groups:
-                check_same_kind(checkpoint['optimizer']['param_groups'], self._groups)
+                for saved, groups in _by_optimizer(checkpoint['optimizer'], runner.optim_wrapper):
+                    check_same_kind(saved, groups)
         elif any(isinstance(hook, CarryOverHook) for hook in runner.hooks):
             return
         tensors = tensors_of_another_shape(unwrapped(runner.model), checkpoint.get('state_dict', checkpoint))
@@ -180,6 +181,14 @@ def _param_groups(runner) -> list[dict]:
     wrapper = runner.optim_wrapper
     wrappers = wrapper.optim_wrappers.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     return [group for one in wrappers for group in one.param_groups]
+
+
+def _by_optimizer(saved: dict, wrapper: OptimWrapper) -> list[tuple[list[dict], list[dict]]]:
+    """Parameter groups of each optimiser, a checkpoint's and the run's."""
+    if not isinstance(wrapper, OptimWrapperDict):
+        return [(saved['param_groups'], wrapper.optimizer.param_groups)]
+    both = saved.keys() & wrapper.optim_wrappers.keys()  # others have an error of mmengine's
+    return [(saved[name]['param_groups'], wrapper[name].optimizer.param_groups) for name in both]
 
 
 def _values(runner, names) -> dict[str, str]:
