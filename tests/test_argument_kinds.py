@@ -6,17 +6,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+import torch
+from mmcv.transforms import RandomFlip
 from mmengine.config import ConfigDict
 
 from viewplug import registry
 from viewplug.argument_kinds import fits, heed_hints, in_words
+from viewplug.datasets import ImageFolder, InMemoryDataset, ShapeScenes, TarShards
 from viewplug.heads import QueueHead
 from viewplug.hooks import CarryOverHook, KNNHook
 from viewplug.losses import InfoNCELoss
 from viewplug.necks import RegionNeck
 from viewplug.registry import CheckedRegistry, own_names
 from viewplug.targets import MomentumTarget
-from viewplug.transforms import ContrastiveCrop
+from viewplug.transforms import ContrastiveCrop, QueryCrops
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,8 @@ def test_it_is_a_sentence_with_the_name_and_the_value(build, said):
         (3.0, int, False),
         (False, int, False),
         (0, bool, False),
+        (np.bool_(True), bool, True),
+        (np.bool_(True), int, False),
         (None, int | None, True),
         ('ab', Sequence[str], False),
         (['a', 'b'], Sequence[str], True),
@@ -83,6 +88,14 @@ def test_a_call_that_does_not_fit_the_signature_is_pythons_own_error():
     with pytest.raises(TypeError, match=r"InfoNCELoss\.__init__\(\) got an unexpected keyword argument 'temprature'"):
         InfoNCELoss(temprature=1)
     assert list(inspect.signature(InfoNCELoss).parameters) == ['temperature']
+    assert inspect.getfullargspec(InfoNCELoss.__init__).args == ['self', 'temperature']
+
+
+def test_paths_devices_and_built_steps_are_taken_where_strings_and_configs_are(tmp_path):
+    assert len(InMemoryDataset(ShapeScenes(4, 32), device=torch.device('cpu'))) == 4
+    assert ImageFolder(data_root=tmp_path, lazy_init=True).data_root == str(tmp_path)
+    assert TarShards(data_root=tmp_path, index_root=tmp_path, lazy_init=True).data_root == str(tmp_path)
+    assert len(QueryCrops(transforms=[RandomFlip(0.5)]).own.transforms) == 1
 
 
 def test_subclasses_of_others_and_classes_without_an_init_are_left_alone():

@@ -11,7 +11,10 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-NUMBERS = {bool: bool, int: numbers.Integral, float: numbers.Real}
+import numpy as np
+
+BOOLS = (bool, np.bool_)
+NUMBERS = {bool: BOOLS, int: numbers.Integral, float: numbers.Real}
 WORDS = {
     bool: 'True or False',
     int: 'a whole number',
@@ -46,6 +49,7 @@ def heed_hints(cls: type) -> type:
                 raise ValueError(f'{cls.__name__}: {name} must be {in_words(hints[name])}, got {value!r}')
         made(self, *args, **kwargs)
 
+    checked.__signature__ = signature  # for inspect.getfullargspec, which follows no __wrapped__
     cls.__init__ = checked
     return cls
 
@@ -57,7 +61,7 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, part) for part in parts)
     if hint in NUMBERS:
         is_nan = hint is float and isinstance(value, numbers.Real) and math.isnan(value)
-        return isinstance(value, NUMBERS[hint]) and isinstance(value, bool) == (hint is bool) and not is_nan
+        return isinstance(value, NUMBERS[hint]) and isinstance(value, BOOLS) == (hint is bool) and not is_nan
     if origin is Callable:
         return callable(value)
     if origin in (Sequence, tuple, list):

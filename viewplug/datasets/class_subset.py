@@ -36,10 +36,10 @@ class ClassSubset(ImageFolder):
 
     def __init__(
         self,
-        data_root: str = '',
+        data_root: str | os.PathLike = '',
         num_classes: int = 200,
         class_seed: int = 0,
-        classes_file: str | None = None,
+        classes_file: str | os.PathLike | None = None,
         **kwargs,
     ) -> None:
         if not isinstance(num_classes, int) or num_classes < 1:

@@ -30,7 +30,7 @@ class FashionMNIST(mmpretrain.datasets.FashionMNIST):
         FileNotFoundError: The files are neither there nor could they be downloaded.
     """
 
-    def __init__(self, data_root: str | None = None, split: str = 'train', **kwargs):
+    def __init__(self, data_root: str | os.PathLike | None = None, split: str = 'train', **kwargs):
         if split not in ('train', 'test'):
             raise ValueError(f"viewplug.FashionMNIST: split must be 'train' or 'test', got {split!r}")
         if data_root is None:

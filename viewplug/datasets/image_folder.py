@@ -59,7 +59,7 @@ class ImageFolder(CustomDataset):
 
     def __init__(
         self,
-        data_root: str = '',
+        data_root: str | os.PathLike = '',
         with_label: bool = False,
         extensions: Sequence[str] = EXTENSIONS,
         max_corrupt: int | float | None = 0.5,

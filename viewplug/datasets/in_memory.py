@@ -38,7 +38,7 @@ class InMemoryDataset(Dataset):
     """
 
     def __init__(
-        self, dataset: dict | Dataset | RepeatDataset | ClassBalancedDataset, device: str | None = None
+        self, dataset: dict | Dataset | RepeatDataset | ClassBalancedDataset, device: str | torch.device | None = None
     ) -> None:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.device = device or get_device()

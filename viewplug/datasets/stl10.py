@@ -44,7 +44,9 @@ class STL10(BaseDataset):
         classes=('airplane', 'bird', 'car', 'cat', 'deer', 'dog', 'horse', 'monkey', 'ship', 'truck'),
     )
 
-    def __init__(self, data_root: str = 'data/stl10', split: str = 'train', download: bool = True, **kwargs) -> None:
+    def __init__(
+        self, data_root: str | os.PathLike = 'data/stl10', split: str = 'train', download: bool = True, **kwargs
+    ) -> None:
         if split not in SPLITS:
             raise ValueError(f'viewplug.STL10: split must be one of {", ".join(SPLITS)}, got {split!r}')
         self.split = split

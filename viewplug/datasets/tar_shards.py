@@ -63,9 +63,9 @@ class TarShards(BaseDataset):
 
     def __init__(
         self,
-        data_root: str,
+        data_root: str | os.PathLike,
         shards: str = '*.tar',
-        index_root: str | None = None,
+        index_root: str | os.PathLike | None = None,
         max_open: int = 8,
         backend: str = 'cv2',
         **kwargs,

@@ -36,7 +36,9 @@ class TinyImageNet(BaseDataset):
     md5 = '90528d7ca1a48142e341f4ef8d21d0de'
     folder = 'tiny-imagenet-200'
 
-    def __init__(self, data_root: str = 'data', split: str = 'train', download: bool = True, **kwargs) -> None:
+    def __init__(
+        self, data_root: str | os.PathLike = 'data', split: str = 'train', download: bool = True, **kwargs
+    ) -> None:
         if split not in ('train', 'val'):
             raise ValueError(
                 f"viewplug.TinyImageNet: split must be 'train' or 'val' (test has no labels), got {split!r}"

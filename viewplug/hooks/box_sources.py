@@ -117,7 +117,9 @@ class ViewBoxes:
         device: Where the maps are kept; None is where the features are.
     """
 
-    def __init__(self, runner, targets: BoxTargets, reading: Reading, grid: int, device: str | None) -> None:
+    def __init__(
+        self, runner, targets: BoxTargets, reading: Reading, grid: int, device: str | torch.device | None
+    ) -> None:
         model = unwrapped(runner.model)
         self.targets, self.reading, self.grid, self.device = targets, reading, grid, device
         self.catcher = ViewCatcher(model, encoder_of(model, reading.encoder), reading.heatmap)

@@ -90,7 +90,7 @@ class LocalizationHook(Hook):
         input_size: int | tuple[int, int] | None = None,
         by_epoch: bool = True,
         grid: int = 14,
-        grid_device: str | None = None,
+        grid_device: str | torch.device | None = None,
         num_drawn: int = 0,
         channel_order: str = 'bgr',
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from mmcv import imresize
@@ -48,7 +48,7 @@ class QueryCrops(BaseTransform):
         max_attempts: int = 10,
         interpolation: str = 'bilinear',
         backend: str = 'pillow',
-        transforms: Sequence[dict] = (),
+        transforms: Sequence[dict | Callable] = (),
     ) -> None:
         check_ranges(crop_ratio_range, aspect_ratio_range, max_attempts)
         for key, value in (('num', num), ('scale', scale)):
