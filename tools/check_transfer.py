@@ -54,7 +54,7 @@ def check(args) -> int:
         raise ValueError(f'{args.config} cannot be read: {type(error).__name__}: {error}') from error
     cfg.merge_from_dict(args.cfg_options)
     (start_from if args.init else set_checkpoint)(cfg, args.checkpoint)
-    load_from = args.checkpoint if cfg.get('load_from') == args.checkpoint else None  # --init of a pre-training config
+    load_from = args.checkpoint if cfg.get('load_from') == args.checkpoint else None  # else InitFromSSL's
     try:
         model, hooks = _loaded(cfg, load_from)
     except Exception as error:  # a config's mistakes are of any kind

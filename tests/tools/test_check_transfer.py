@@ -89,6 +89,16 @@ def test_a_pre_training_config_is_checked_with_what_init_gives_it(changes, statu
     assert 'backbone  backbone.    120     0 ' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(('changes', 'status'), [({}, 0), (dict(depth=34), 2)])
+def test_the_file_stands_in_for_load_from_too(changes, status, ckpt, tmp_path, monkeypatch, capsys):
+    Config(dict(model=faster_rcnn(small_resnet(**changes)), default_scope='mmdet', load_from='x.pth')).dump(
+        tmp_path / 'det.py'
+    )
+    assert call('check_transfer', monkeypatch, tmp_path / 'det.py', ckpt[0]) == status
+    out = capsys.readouterr().out
+    assert 'backbone  backbone.    120     0 ' in out and ('ERROR: backbone: 80 of 180' in out) == bool(status)
+
+
 def test_layers_that_are_to_be_new_are_named_on_the_command_line(tmp_path, monkeypatch, capsys):
     network = dict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1] * 4, channels=[8, 16, 24, 32]))
     torch.save({f'backbone.{key}': value for key, value in MODELS.build(network).state_dict().items()}, tmp_path / 'v')

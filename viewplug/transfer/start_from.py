@@ -70,6 +70,8 @@ def start_from(cfg: Config, checkpoint: str) -> str:
 def set_checkpoint(cfg: Config, checkpoint: str) -> None:
     """The config as it is, with ``checkpoint`` wherever it names a pre-trained file."""
     model = cfg.get('model') or {}
+    if cfg.get('load_from'):
+        cfg.load_from = checkpoint
     for _, part in pretrained_parts(model):
         part['init_cfg']['checkpoint'] = checkpoint
     if model.get('pretrained'):
