@@ -75,6 +75,19 @@ def test_a_variable_that_was_used_before_it_was_set_is_said_with_the_part_it_mad
     assert not said
 
 
+def test_a_dumped_config_has_its_variables_beside_the_parts_they_made(tmp_path, said):
+    text = "seed = 3\nview = dict(type='Crop')\nrandomness = dict(seed=seed)\ntrain_dataloader = dict(dataset=[view])"
+    (tmp_path / 'own.py').write_text(text)
+    dumped = tmp_path / 'dumped.py'
+    Config.fromfile(tmp_path / 'own.py').dump(dumped)
+    check_names(dumped, Config.fromfile(dumped))
+    assert not said
+    check(tmp_path, edited=dumped.read_text().replace('seed=3', 'sed=4').replace('seed = 3', 'sed = 3'))
+    assert said == [f'{tmp_path}/edited.py: nothing reads sed; it changes nothing in this run.']
+    with pytest.raises(ValueError, match='nothing reads view, did you mean views'):
+        check(tmp_path, edited=dumped.read_text().replace("view = dict(type='Crop'", "view = dict(type='Other'"))
+
+
 def test_names_of_nothing_are_said_and_private_ones_are_not(tmp_path, said):
     check(tmp_path, own='optimizer = dict(lr=1)\n_model = 3\nwork_dir = "a"')
     assert said == [f'{tmp_path}/own.py: nothing reads optimizer; it changes nothing in this run.']

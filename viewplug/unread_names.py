@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine import Config
 from mmengine.logging import print_log
 
-from viewplug.mistakes import near
+from viewplug.mistakes import near, places_of
 from viewplug.options import READ, parts_made_with
 
 OF_TOOLS = {'demo', 'tta_model', 'tta_pipeline'}
@@ -22,7 +22,8 @@ def check_names(path: str | Path, cfg: Config) -> None:
     """Look at the top-level names of a Python config file, and of the files that it inherits from.
 
     A name that no run reads is a variable: its file uses it, or one that inherits from it. Names that begin with an
-    underscore are not looked at.
+    underscore are not looked at, nor are those that parts of the config agree with: a file that a run has dumped has
+    the variables beside the parts that they made.
 
     Args:
         path: the user's file.
@@ -39,10 +40,14 @@ def check_names(path: str | Path, cfg: Config) -> None:
     for file, names, loaded in files:  # an inherited name may be used by those that inherit it
         used |= loaded
         for name in sorted(names - known - used):
+            if _agrees(name, cfg):
+                continue
             alike = near(name, READ, cutoff=0.85)
             if alike:
                 raise ValueError(f'{file}: nothing reads {name}{alike}')
     for name in sorted(own[1] - known - own[2]):
+        if _agrees(name, cfg):
+            continue
         base = next((file for file, names, _ in bases if name in names), None)
         said = f'{path}: nothing reads {name}; it changes nothing in this run.'
         if base is not None:
@@ -52,6 +57,15 @@ def check_names(path: str | Path, cfg: Config) -> None:
                 f'{parts_made_with(Config.fromfile(base).get(name), cfg)}.'
             )
         print_log(said, 'current', logging.WARNING)
+
+
+def _agrees(name: str, cfg: Config) -> bool:
+    """Whether what a run reads has the value of this variable: under its name where it is a number or text."""
+    value = cfg.get(name)
+    if isinstance(value, (dict, list)):
+        return bool(value) and bool(parts_made_with(value, cfg))
+    read = {key: part for key, part in cfg.items() if key in READ}
+    return any(place.split('.')[-1] == name for place in places_of(value, read))
 
 
 def _files(path: Path, seen: frozenset = frozenset()) -> Iterator[tuple[Path, set[str], set[str]]]:
