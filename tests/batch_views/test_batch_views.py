@@ -147,6 +147,15 @@ def test_the_switch_moves_the_views_and_keeps_the_rest():
     assert cfg.to_dict() == before.to_dict()
 
 
+def test_the_switch_passes_by_the_scope_of_steps_from_another_packages_config():
+    scoped, plain = ([dict(PIPELINE[0], **more), PIPELINE[1]] for more in (dict(_scope_='mmpretrain'), {}))
+    cfgs = [toy_config() for _ in range(2)]
+    for cfg, pipeline in zip(cfgs, (scoped, plain), strict=True):
+        cfg.train_dataloader.dataset.pipeline = pipeline
+        to_device_views(cfg)
+    assert cfgs[0].to_dict() == cfgs[1].to_dict()
+
+
 def test_the_switch_into_memory_needs_no_workers():
     cfg = toy_config()
     to_device_views(cfg, in_memory=True)

@@ -13,6 +13,8 @@ from viewplug.transforms.multi_view import MultiView
 from viewplug.transforms.query_crops import QueryCrops
 
 BESIDE = ('QueryCrops', 'BlockMasks')
+OF_MMENGINE = ('type', '_scope_')
+"""Keys of a step that are no arguments; parts of another package's config have a scope."""
 PACKING = ('PackInputs', 'PackViews')
 
 
@@ -49,7 +51,7 @@ def _move_views(cfg: Config, preprocessor: dict) -> None:
         )
     multi_view = steps[places[0]]
     num_views = multi_view['num_views']
-    unknown = set(multi_view) - {'type', *inspect.signature(MultiView).parameters}
+    unknown = set(multi_view) - {*OF_MMENGINE, *inspect.signature(MultiView).parameters}
     if unknown:
         raise ValueError(
             f'train_dataloader.dataset.pipeline.{places[0]}: viewplug.MultiView has no argument '
@@ -73,7 +75,7 @@ def _beside(steps: list[dict]) -> dict:
     """``queries`` and ``masks`` of ``viewplug.BatchViews``, as the steps of the pipeline say them."""
     found = {}
     for step in steps:
-        settings = {key: value for key, value in step.items() if key != 'type'}
+        settings = {key: value for key, value in step.items() if key not in OF_MMENGINE}
         if class_name(step['type']).endswith('QueryCrops'):
             try:
                 whole = inspect.signature(QueryCrops).bind(**settings)
