@@ -88,6 +88,12 @@ def test_a_dumped_config_has_its_variables_beside_the_parts_they_made(tmp_path, 
         check(tmp_path, edited=dumped.read_text().replace("view = dict(type='Crop'", "view = dict(type='Other'"))
 
 
+def test_a_base_in_yaml_is_passed_by(tmp_path, said):
+    (tmp_path / 'base.yaml').write_text('model:\n  type: Toy\n')
+    check(tmp_path, own="_base_ = 'base.yaml'\nload_from = None")
+    assert not said
+
+
 def test_names_of_nothing_are_said_and_private_ones_are_not(tmp_path, said):
     check(tmp_path, own='optimizer = dict(lr=1)\n_model = 3\nwork_dir = "a"')
     assert said == [f'{tmp_path}/own.py: nothing reads optimizer; it changes nothing in this run.']

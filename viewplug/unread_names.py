@@ -78,7 +78,7 @@ def _files(path: Path, seen: frozenset = frozenset()) -> Iterator[tuple[Path, se
     used |= set(re.findall(r'_base_(?:\.|\[[\'"])(\w+)', text))  # also as '{{_base_.name}}', within a string
     yield path, {one.id for one in names if isinstance(one, ast.Name) and not one.id.startswith('_')}, used
     for base in _bases(tree, path):
-        if base.is_file() and base not in seen:
+        if base.suffix == '.py' and base.is_file() and base not in seen:
             yield from _files(base, seen | {base})
 
 
