@@ -8,6 +8,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from viewplug.transfer.check import check_model, check_prefixes, origins_in
+from viewplug.transfer.recorded import recorded_order
 
 
 def swin(*num_heads: int, **changes) -> dict:
@@ -73,3 +74,32 @@ def test_a_file_of_torch_may_be_called_pkl(tmp_path):
     detector.backbone.init_weights()
     (report,) = check_model(detector, origins_in(detector))
     assert report.row[1:4] == ('backbone.', 120, 0) and not report.errors
+
+
+@pytest.mark.parametrize(('style', 'errors'), [('caffe', 0), ('pytorch', 1)])
+def test_a_file_without_a_config_is_of_caffes_style_where_its_name_says_so(style, errors, tmp_path):
+    resnet = dict(type='mmpretrain.ResNet', depth=50, stem_channels=8, base_channels=8, style=style)
+    state = {f'backbone.{name}': value for name, value in MODELS.build(resnet).state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'r50_caffe.pth')
+    report = report_of(dict(resnet, init_cfg=plain(tmp_path / 'r50_caffe.pth')))
+    assert len(report.errors) == errors
+    assert not errors or "Set style='caffe' (model.backbone.style)" in report.errors[0]
+
+
+def test_a_detectors_own_preprocessor_says_its_channel_order():
+    data = dict(dataset=dict(type='CocoDataset', pipeline=[dict(type='LoadImageFromFile')]))
+    for swap, order in ((True, 'RGB'), (False, 'BGR')):
+        config = dict(model=dict(data_preprocessor=dict(bgr_to_rgb=swap, mean=[0.0])), train_dataloader=data)
+        assert recorded_order(config) == order
+
+
+def test_another_stem_and_half_a_layer_are_not_called_meant(tmp_path):
+    another = 'Another depth, width or kind of network than the one that was pre-trained?'
+    init_cfg = run_of(dict(type='mmpretrain.ResNet', depth=18, stem_channels=8, base_channels=8), tmp_path / 'v.pth')
+    (error,) = report_of(dict(small_resnet(deep_stem=True), init_cfg=init_cfg)).errors
+    assert error.endswith(another)
+    init_cfg = run_of(vit(), tmp_path / 'v.pth')
+    file = torch.load(tmp_path / 'v.pth', weights_only=False)
+    del file['state_dict']['backbone.ln1.bias']
+    torch.save(file, tmp_path / 'v.pth')
+    assert report_of(vit(init_cfg=init_cfg)).errors[0].endswith(another)
