@@ -215,6 +215,7 @@ def fill_table(args: argparse.Namespace) -> None:
     """All cells of one kind of data."""
     out = args.out if args.data == 'demo' else args.out.with_name(f'{args.out.name}_{args.data}')
     setting = dict(epochs=args.epochs, threshold=args.threshold, linear=' '.join(linear_args(args)), **sizes(args))
+    setting['channels'] = 'RGB'  # of scenes; rows without were made when gray took them for BGR
     rows = earlier_rows(out.with_suffix('.json'), setting)
     for seed in args.seeds:
         for framework in args.frameworks:
