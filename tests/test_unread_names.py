@@ -30,6 +30,7 @@ def check(folder, **files):
         ('viws', 'views'),
         ('stage1_confg', 'stage1_config'),
         ('models', 'model'),
+        ('seed', r'randomness=dict\(seed=\.\.\.\)\? A variable to keep unused begins with an underscore$'),
     ],
 )
 def test_a_misspelt_name_stops_the_run(name, meant, tmp_path):

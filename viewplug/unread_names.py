@@ -16,6 +16,8 @@ from viewplug.options import READ, parts_made_with
 
 OF_TOOLS = {'demo', 'tta_model', 'tta_pipeline'}
 """Read by --demo, and by the test tools of mmpretrain and mmdet."""
+MOVED = {'seed': ', did you mean randomness=dict(seed=...)?'}
+"""Names of OpenMMLab's configs before mmengine, whose nearest name today is another thing."""
 
 
 def check_names(path: str | Path, cfg: Config) -> None:
@@ -42,9 +44,11 @@ def check_names(path: str | Path, cfg: Config) -> None:
         for name in sorted(names - known - used):
             if _agrees(name, cfg):
                 continue
-            alike = near(name, READ, cutoff=0.85)
+            alike = MOVED.get(name) or near(name, READ, cutoff=0.85)
             if alike:
-                raise ValueError(f'{file}: nothing reads {name}{alike}')
+                raise ValueError(
+                    f'{file}: nothing reads {name}{alike} A variable to keep unused begins with an underscore'
+                )
     for name in sorted(own[1] - known - own[2]):
         if _agrees(name, cfg):
             continue
