@@ -8,6 +8,7 @@ viewplug.QueryCrops (or data_preprocessor.queries) cuts them, without their colo
 """
 
 import argparse
+import copy
 import sys
 from pathlib import Path
 
@@ -148,18 +149,18 @@ def whole_images(cfg, args: argparse.Namespace, size: int):
     import torch
     from mmpretrain.datasets.transforms import MultiView, PackInputs
 
-    from viewplug.datasets.image_folder import ImageFolder
     from viewplug.datasets.leaves import leaf_datasets
     from viewplug.datasets.whole_images import WholeImages
     from viewplug.registry import DATASETS
+    from viewplug.training_data import set_data_root
 
+    if args.data_root:
+        cfg = copy.deepcopy(cfg)  # its own copy() is shallow
+        set_data_root(cfg, args.data_root)
     leaf = leaf_datasets(DATASETS.build(cfg.train_dataloader.dataset))[0]
     steps = getattr(getattr(leaf, 'pipeline', None), 'transforms', [])
     ends = [place for place, step in enumerate(steps) if isinstance(step, MultiView | PackInputs)]
     steps = [step for step in steps[: min(ends, default=len(steps))] if not getattr(step, 'beside_image', False)]
-    if args.data_root:
-        steps = steps if any('Load' in type(step).__name__ for step in steps) else [dict(type='LoadImageFromFile')]
-        leaf = ImageFolder(args.data_root, pipeline=[])
     images = WholeImages(leaf, steps, (size, size), backend='pillow')
     picked = np.linspace(0, len(images) - 1, min(args.num, len(images))).round().astype(int)
     return torch.stack([images[index][0] for index in picked.tolist()])

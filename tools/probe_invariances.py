@@ -10,8 +10,10 @@ rows: configs/simclr/table3_*.py. Printed, and written to WORK_DIR/invariances.{
 """
 
 import argparse
+import copy
 import json
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
@@ -73,11 +75,16 @@ def pictures(cfg, args):
 
     from viewplug.evaluation.linear_data import labelled_datasets, single_view_size
     from viewplug.registry import DATASETS
+    from viewplug.training_data import set_data_root
 
     if args.data_root:
         size = single_view_size(cfg)
-        steps = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(size, size)), dict(type='PackInputs')]
-        configs = [dict(type='viewplug.ImageFolder', data_root=args.data_root, pipeline=steps)]
+        cfg = copy.deepcopy(cfg)  # its own copy() is shallow
+        set_data_root(cfg, args.data_root)
+        folder = cfg.train_dataloader.dataset
+        loading = takewhile(lambda step: not step.type.endswith(('MultiView', 'PackInputs')), folder.pipeline)
+        resize = dict(type='Resize', scale=(size, size))
+        configs = [{**folder, 'pipeline': [*loading, resize, dict(type='PackInputs')]}]
     else:
         configs = labelled_datasets(cfg)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):

@@ -1,5 +1,8 @@
 """--data-root: another folder of images under a config, in the channel order that the config's steps expect."""
 
+from argparse import Namespace
+from runpy import run_path
+
 import numpy as np
 import pytest
 from mmengine import Config
@@ -20,6 +23,7 @@ CONFIGS = {
     'contrastive_crop/stl10/moco_rcrop.py': 'rgb',
     'contrastive_crop/cifar10/simclr_ccrop.py': 'rgb',
 }
+PICTURES = dict(probe_invariances='pictures', browse_attention='whole_images')
 
 
 @pytest.fixture
@@ -62,3 +66,16 @@ def test_boxes_are_browsed_on_it_without_the_configs_own_data(config, red, tmp_p
     assert len(images) == 2 and readable and image.shape[1:] == crop.scale
     assert image[:, 0, 0].tolist() == ([255, 0, 0] if CONFIGS[config] == 'rgb' else [0, 0, 255])
     assert cfg.train_dataloader.dataset.data_root == str(tmp_path / 'nowhere')
+
+
+@pytest.mark.parametrize('config', ['mocov2_r50.py', 'cifar10/mocov2_r18.py'])
+@pytest.mark.parametrize('views', ['sample', 'device'])
+def test_tools_that_look_at_whole_images_read_it_likewise(config, views, red, tmp_path):
+    options = dict(views=views, in_memory=False)
+    cfg = read_config(ROOT / f'configs/{config}', arguments(f'configs/{config}', tmp_path, options=options))
+    init_default_scope('mmpretrain')
+    pictures, whole_images = (run_path(ROOT / f'tools/{tool}.py')[name] for tool, name in PICTURES.items())
+    probed = pictures(cfg, Namespace(data_root=red, images=(1, 1)))
+    attended = whole_images(cfg, Namespace(data_root=red, num=2), 16)
+    for images in (*probed, attended):
+        assert images[0, :, 0, 0].tolist() == ([255, 0, 0] if CONFIGS[config] == 'rgb' else [0, 0, 255])
