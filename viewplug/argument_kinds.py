@@ -74,6 +74,16 @@ def fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint) if understood else True
 
 
+def check_least(who: str, least: float, **values: float | None) -> None:
+    """
+    Raises:
+        ValueError: one of ``values`` lies below ``least``; None passes.
+    """
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise ValueError(f'{who}: {name} must be at least {least}, got {value}')
+
+
 def in_words(hint: Any) -> str:
     """``tuple[float, float] | None`` -> 'a pair, each a number or None'."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrizations
 
+from viewplug.argument_kinds import check_least
 from viewplug.backbones.pooling import Features, pooled
 from viewplug.necks.mlp import norm_layers
 from viewplug.ops import at_least_float32
@@ -53,14 +54,10 @@ class DINONeck(BaseModule):
         init_cfg=None,
     ) -> None:
         super().__init__(init_cfg)
-        for name, value in (
-            ('num_layers', num_layers),
-            ('hidden_channels', hidden_channels),
-            ('bottleneck_channels', bottleneck_channels),
-            ('out_channels', out_channels),
-        ):
-            if value < 1:
-                raise ValueError(f'DINONeck: {name} must be at least 1, got {value}')
+        widths = dict(
+            hidden_channels=hidden_channels, bottleneck_channels=bottleneck_channels, out_channels=out_channels
+        )
+        check_least('DINONeck', 1, num_layers=num_layers, **widths)
         in_channels = in_channels if isinstance(in_channels, int) else in_channels[-1]
         widths = [in_channels] + [hidden_channels] * (num_layers - 1)
         layers: list[nn.Module] = []

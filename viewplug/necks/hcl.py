@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from viewplug.argument_kinds import check_least
 from viewplug.necks.mlp import MLPNeck
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
@@ -56,8 +57,7 @@ class HCLNeck(BaseModule):
         init_cfg=None,
     ) -> None:
         super().__init__(init_cfg)
-        if semantic_channels < 1:
-            raise ValueError(f'HCLNeck: semantic_channels must be at least 1, got {semantic_channels}')
+        check_least('HCLNeck', 1, semantic_channels=semantic_channels)
         self.semantic = MLPNeck(in_channels, hidden_channels, semantic_channels)
         self.spatial = SpatialPyramid(in_channels, in_strides, map_stride, fusion_stride, lateral_channels)
         self.map_size = math.ceil(input_size / map_stride)

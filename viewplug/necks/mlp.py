@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from viewplug.argument_kinds import check_least
 from viewplug.backbones.pooling import Features, pooled
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
@@ -57,13 +58,7 @@ class MLPNeck(BaseModule):
         init_cfg=None,
     ) -> None:
         super().__init__(init_cfg)
-        for name, value in (
-            ('num_layers', num_layers),
-            ('hidden_channels', hidden_channels),
-            ('out_channels', out_channels),
-        ):
-            if value is not None and value < 1:
-                raise ValueError(f'MLPNeck: {name} must be at least 1, got {value}')
+        check_least('MLPNeck', 1, num_layers=num_layers, hidden_channels=hidden_channels, out_channels=out_channels)
         in_channels = in_channels if isinstance(in_channels, int) else in_channels[-1]
         hidden_channels = hidden_channels or in_channels
         widths = [in_channels] + [hidden_channels] * (num_layers - 1)

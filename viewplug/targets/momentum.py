@@ -15,6 +15,7 @@ from mmengine.model import ModuleDict
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
+from viewplug.argument_kinds import check_least
 from viewplug.encoding import Embeddings, Group, encode, encode_views, parametrized_once
 from viewplug.ops.shuffle import shuffle, unshuffle
 from viewplug.registry import MODELS
@@ -74,9 +75,7 @@ class MomentumTarget(SharedTarget):
                 f'MomentumTarget: end_momentum={end_momentum} lies below momentum={momentum}, and the momentum rises '
                 'over a run; set end_momentum=1.0, as BYOL and DINO, or None'
             )
-        for name, value in (('total_steps', total_steps), ('update_interval', update_interval)):
-            if value is not None and value < 1:
-                raise ValueError(f'MomentumTarget: {name} must be at least 1, got {value}')
+        check_least('MomentumTarget', 1, total_steps=total_steps, update_interval=update_interval)
         self.momentum, self.end_momentum, self.total_steps = momentum, end_momentum, total_steps
         if shuffle_bn and eman:
             raise ValueError('MomentumTarget: with eman=True there is nothing to shuffle; set shuffle_bn=False')
