@@ -112,7 +112,7 @@ def sharpened(logits: Tensor, center: Tensor, temperature: float) -> tuple[Tenso
     for part in _blocks(logits):
         scaled = torch.add(shift, logits[part], alpha=1 / temperature)
         softmax = torch.softmax(scaled, dim=1, out=found[part])
-        entropies[part] = _log_total(scaled, softmax) - torch.linalg.vecdot(softmax, scaled)
+        entropies[part] = _log_total(scaled, softmax) - scaled.mul_(softmax).sum(dim=1)
     return found, entropies
 
 
@@ -132,7 +132,7 @@ class _PrototypeCrossEntropy(torch.autograd.Function):
         for part in _blocks(online):
             scaled = online[part].to(target.dtype) * (1 / temperature)
             softmax = torch.softmax(scaled, dim=1, out=kept[part] if in_place else None)
-            losses[part] = mass * _log_total(scaled, softmax) - torch.linalg.vecdot(target[part], scaled)
+            losses[part] = mass * _log_total(scaled, softmax) - scaled.mul_(target[part]).sum(dim=1)
             if kept is not None:
                 torch.sub(target[part], softmax, alpha=mass, out=kept[part])
         ctx.temperature, ctx.dtype = temperature, online.dtype
@@ -162,6 +162,6 @@ def _dtype_kept(logits: Tensor) -> torch.dtype:
 
 def _blocks(matrix: Tensor) -> list[slice]:
     """Rows a few at a time, so that what is computed on the way stays small: in a core's cache on a CPU."""
-    elements = 1 << (19 if matrix.device.type == 'cpu' else 24)
+    elements = 1 << (20 if matrix.device.type == 'cpu' else 24)
     rows = max(1, elements // max(1, matrix.shape[1]))
     return [slice(start, start + rows) for start in range(0, len(matrix), rows)]
