@@ -55,10 +55,11 @@ class WholeImages(Dataset):
 
 
 def images_as_loaded(leaf: BaseDataset, indices: Sequence[int]) -> list[Tensor]:
-    """Images (3, H_i, W_i) uint8 as they come to MultiView (or, without one, to PackInputs)."""
+    """Images (3, H_i, W_i) uint8 as they come to MultiView or, without one, to PackInputs (or what derives from these)."""
     leaf = copy.copy(leaf)
     steps = leaf.pipeline.transforms
-    ends = [place for place, step in enumerate(steps) if type(step).__name__ in ('MultiView', 'PackInputs')]
+    kinds = [{kind.__name__ for kind in type(step).__mro__} for step in steps]
+    ends = [place for place, names in enumerate(kinds) if names & {'MultiView', 'PackInputs'}]
     leaf.pipeline = Compose(steps[: min(ends, default=len(steps))])
     pixels = [np.atleast_3d(leaf[index]['img']).transpose(2, 0, 1) for index in indices]
     return [torch.from_numpy(np.ascontiguousarray(image)).expand(3, -1, -1) for image in pixels]
