@@ -14,7 +14,7 @@ from viewplug.batch_views.noise import GaussianNoise
 from viewplug.frameworks import Pretext, RotationTask, Siamese
 from viewplug.heads import CPCHead, DistillHead
 from viewplug.hooks import CarryOverHook, FreezeLastLayerHook, LocalizationHook
-from viewplug.necks import DINONeck, HCLNeck, MLPNeck
+from viewplug.necks import DINONeck, HCLNeck, MLPNeck, RegionNeck
 from viewplug.switches import place_views
 from viewplug.targets import MomentumTarget
 from viewplug.transforms import ContrastiveCrop, QueryCrops, RandomResizedCrop
@@ -45,6 +45,7 @@ REFUSED = [
     (lambda: MLPNeck(8, out_channels=0), 'MLPNeck: out_channels must be at least 1, got 0'),
     (lambda: DINONeck(8, 16, 16, bottleneck_channels=0), 'DINONeck: bottleneck_channels must be at least 1'),
     (lambda: HCLNeck(semantic_channels=0), 'HCLNeck: semantic_channels must be at least 1, got 0'),
+    (lambda: RegionNeck(in_strides=[None]), 'RegionNeck reads maps .* and this backbone gives none'),
     (lambda: HCLNeck(fusion_stride=0), 'HCLNeck: fusion_stride=0 is not among the strides'),
     (lambda: CPCHead(8, offsets=(2, 3, 3)), r'CPCHead: offsets must be .* each once and at least 1, got \(2, 3, 3\)'),
     (lambda: CPCHead(8, target_dim=0), 'CPCHead: target_dim must be None or at least 1, got 0'),
@@ -53,6 +54,9 @@ REFUSED = [
     (lambda: siamese(online_views=(0, -1)), r'model\.online_views must be numbers of views from 0 on'),
     (lambda: siamese(target_views=(1, 1)), r'model\.target_views must be .* each once, got \(1, 1\)'),
     (lambda: siamese(online_views=()), r'model\.online_views must be'),
+    (lambda: siamese(dict(online_views=(0,)), online_views=(0, 2)), r'online_views=\(0, 2\), but .* compares view 2;'),
+    (lambda: siamese(online_views=(0, 1)), r'model\.online_views=\(0, 1\), but no branch of image compares view 1;'),
+    (lambda: siamese(dict(target_views=(1,)), target_views=(1, 2)), r'target_views=\(1, 2\), but .* compares view 2;'),
     (lambda: siamese(dict(weight=-1.0)), r'model\.branches\.image\.weight must be a number of at least 0, got -1\.0'),
     (lambda: siamese(dict(weight='2')), r"model\.branches\.image\.weight must be a number of at least 0, got '2'"),
     (lambda: siamese(dict(masked='no', reads='patch')), r'model\.branches\.image\.masked'),

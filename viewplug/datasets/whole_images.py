@@ -55,7 +55,7 @@ class WholeImages(Dataset):
 
 
 def images_as_loaded(leaf: BaseDataset, indices: Sequence[int]) -> list[Tensor]:
-    """Images (3, H_i, W_i) uint8 as they come to MultiView or, without one, to PackInputs (or what derives from these)."""
+    """Images (3, H_i, W_i) uint8 as they come to MultiView or, without one, to PackInputs, or a class derived of it."""
     leaf = copy.copy(leaf)
     steps = leaf.pipeline.transforms
     kinds = [{kind.__name__ for kind in type(step).__mro__} for step in steps]

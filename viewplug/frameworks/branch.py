@@ -151,6 +151,23 @@ def pairs_of(name: str, branch: Branch, model: Siamese) -> list[tuple[int, int]]
     return pairs
 
 
+def check_views_used(model: Siamese) -> None:
+    """
+    Raises:
+        ValueError: an online view that no branch compares, or a target view that none reads, would be encoded for
+            nothing (and count in batch norm's statistics).
+    """
+    compared = {o for pairs in model.pairs.values() for o, _ in pairs}
+    read = {view for view in model.target_views if any(its.sees('target', view) for its in model.reads.values())}
+    for key, used in (('online_views', compared), ('target_views', read)):
+        idle = [view for view in getattr(model, key) if view not in used]
+        if idle:
+            raise ValueError(
+                f'model.{key}={getattr(model, key)}, but no branch of {", ".join(model.reads)} compares view '
+                f"{', '.join(map(str, idle))}; leave it out there, or let a branch see it (the branch's {key}, pairs)"
+            )
+
+
 def built(module: dict | nn.Module) -> nn.Module:
     return module if isinstance(module, nn.Module) else MODELS.build(module)
 

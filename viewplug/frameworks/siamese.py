@@ -18,7 +18,7 @@ from viewplug.encoding import (
     encode_views,
     parametrized_once,
 )
-from viewplug.frameworks.branch import build_branch, built, pairs_of, reads_of
+from viewplug.frameworks.branch import build_branch, built, check_views_used, pairs_of, reads_of
 from viewplug.heads.unit_length import UnitLengthCheck
 from viewplug.model_config import is_pretrained
 from viewplug.ops.channels_first import channels_first
@@ -71,7 +71,7 @@ class Siamese(BaseModel):
 
     Raises:
         ValueError: unknown branch keys or pairs, a branch name that cannot be one, a ``feat_dim`` that is not the
-            neck's, views that the batch lacks, a ``grad_cache`` below 1.
+            neck's, views that the batch lacks or that no branch uses, a ``grad_cache`` below 1.
     """
 
     def __init__(
@@ -113,6 +113,7 @@ class Siamese(BaseModel):
         if not any(branch.weight for branch in self.branches.values()):
             raise ValueError('model.branches: every weight is 0, so that there is nothing to learn from')
         self.pairs = {name: pairs_of(name, branch, self) for name, branch in self.branches.items()}
+        check_views_used(self)
         self.target = built(target)
         self.target.attach(self)
         self.register_load_state_dict_post_hook(_reset_missing_target)

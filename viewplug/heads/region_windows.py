@@ -110,7 +110,7 @@ def maps_of_tokens(tokens: Tensor, grids: Sequence[WindowGrid], level: int, chan
             f'RegionHead: input_size={grids[0].input_size} and downsample={[grid.downsample for grid in grids]} mean '
             f'{" and ".join(f"{size} x {size}" for size in sizes)} positions, (N, {expected}, D), got '
             f'{tuple(tokens.shape)}; set input_size to the side of the views, and downsample to the strides of the '
-            "neck's stages"
+            "neck's stages; where views have several sides (multi-crop), set the branch's online_views to those of one"
         )
     first, size = sum(size**2 for size in sizes[:level]), sizes[level]
     own = at_least_float32(tokens[:, first : first + size**2, :channels])

@@ -78,7 +78,8 @@ class HCLNeck(BaseModule):
         if spatial.shape[-2:] != (self.map_size, self.map_size):
             raise ValueError(
                 f'HCLNeck: input_size={self.input_size} means a {self.map_size} x {self.map_size} map, but these views '
-                f"give {spatial.shape[-2]} x {spatial.shape[-1]}; set the neck's input_size to the side of the views"
+                f"give {spatial.shape[-2]} x {spatial.shape[-1]}; set the neck's input_size to the side of the views; "
+                "where they have several sides (multi-crop), set the branch's online_views to those of one"
             )
         spatial = F.normalize(at_least_float32(spatial.flatten(1)), dim=1)
         return (torch.cat([semantic, spatial], dim=1),)

@@ -147,6 +147,11 @@ def find_levels(stages: Sequence[str | int], strides: Sequence[int | None]) -> t
             f'got {stages}'
         )
     strides = list(strides)
+    if strides and not any(strides):
+        raise ValueError(
+            'RegionNeck reads maps (N, C, H, W), and this backbone gives none: its outputs are vectors or tokens, as a '
+            'ViT with a class token has them; take a backbone that gives maps'
+        )
     wanted = [2 ** int(stage[1:]) if isinstance(stage, str) else stage for stage in stages]
     if len(set(wanted)) < len(wanted):
         raise ValueError(f'RegionNeck: stages={stages} names a level twice')
