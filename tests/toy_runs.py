@@ -58,6 +58,8 @@ def toy_runner(
     data_preprocessor=None,
     default_hooks: dict | None = None,
     train_cfg: dict | None = None,
+    batch_size: int | None = None,
+    accumulative_counts: int = 1,
     **changes,
 ) -> Runner:
     model = dict(
@@ -72,7 +74,7 @@ def toy_runner(
         work_dir=str(work_dir),
         experiment_name=f'toy_{next(numbers)}',
         train_dataloader=dict(
-            batch_size=8 if num_workers == 0 else 4,
+            batch_size=batch_size or (8 if num_workers == 0 else 4),
             num_workers=num_workers,
             persistent_workers=persistent_workers,
             sampler=dict(type='DefaultSampler', shuffle=True),
@@ -80,7 +82,7 @@ def toy_runner(
             dataset=dataset or ToyImages(pipeline=PIPELINE),
         ),
         train_cfg=train_cfg or dict(by_epoch=True, max_epochs=max_epochs),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9), accumulative_counts=accumulative_counts),
         param_scheduler=[dict(type='CosineAnnealingLR', T_max=4, by_epoch=True, convert_to_iter_based=True, end=4)],
         default_hooks=dict(
             checkpoint=dict(type='CheckpointHook', interval=1),

@@ -74,6 +74,8 @@ def main() -> int:
         if was_interrupted(error):
             print('interrupted; the same command with --resume goes on from the last checkpoint', file=sys.stderr)
             return 130
+        if isinstance(error, SystemExit):
+            return error.code
         if not isinstance(error, UserError):
             raise
         print(f'error: {error}', file=sys.stderr)

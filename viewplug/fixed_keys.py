@@ -40,6 +40,7 @@ DEFAULT_HOOKS = (
     'checkpoint',
     'resume_check',
     'running_stats',
+    'preemption',
 )
 
 

@@ -12,6 +12,7 @@ from mmengine import Config
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
+from viewplug.hooks.preemption import CHECKPOINT
 from viewplug.training_data import UserError
 
 
@@ -71,7 +72,7 @@ def check_whole(path: str, said: str) -> None:
 
 def _whole_ones(folder: Path) -> Iterator[Path]:
     """A run's checkpoints in a folder, the newest first."""
-    found = [one for pattern in ('epoch_*.pth', 'iter_*.pth') for one in folder.resolve().glob(pattern)]
+    found = [one for pattern in ('epoch_*.pth', 'iter_*.pth', CHECKPOINT) for one in folder.resolve().glob(pattern)]
     return (one for one in sorted(found, key=lambda one: one.stat().st_mtime, reverse=True) if _is_whole(one))
 
 

@@ -23,7 +23,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=800)
+train_cfg = dict(type='viewplug.EpochLoop', max_epochs=800)
 auto_scale_lr = dict(base_batch_size=1024)
 
 dino_hooks = [

@@ -7,7 +7,7 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=500, by_epoch=True, begin=0, end=500, convert_to_iter_based=True)
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=500)
+train_cfg = dict(type='viewplug.EpochLoop', max_epochs=500)
 auto_scale_lr = dict(base_batch_size=512)
 
 localization = dict(type='viewplug.LocalizationHook', start=100, interval=100, threshold=0.1)

@@ -7,4 +7,4 @@ optim_wrapper = dict(  # 0.001 * 1024 / 256
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.004, momentum=0.9, weight_decay=0.0)
 )
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=100, by_epoch=True, begin=0, end=100)]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=10)
+train_cfg = dict(type='viewplug.EpochLoop', max_epochs=100, val_interval=10)

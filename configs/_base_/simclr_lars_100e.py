@@ -10,6 +10,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-4, by_epoch=True, begin=0, end=10, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', T_max=90, by_epoch=True, begin=10, end=100, convert_to_iter_based=True),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100)
+train_cfg = dict(type='viewplug.EpochLoop', max_epochs=100)
 # lr follows the images of a step, however many processes share them.
 auto_scale_lr = dict(base_batch_size=256, enable=True)

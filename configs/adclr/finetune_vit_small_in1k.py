@@ -100,6 +100,6 @@ param_scheduler = [
         type='CosineAnnealingLR', T_max=180, eta_min=1e-6, by_epoch=True, begin=20, end=200, convert_to_iter_based=True
     ),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=200, val_interval=10)
+train_cfg = dict(type='viewplug.EpochLoop', max_epochs=200, val_interval=10)
 auto_scale_lr = dict(base_batch_size=1024)
 custom_hooks = [dict(type='viewplug.TransferCheckHook', required=['backbone'])]

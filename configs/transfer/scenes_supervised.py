@@ -44,5 +44,5 @@ train_dataloader = dict(
 )
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.06, momentum=0.9, weight_decay=5e-4))
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=24, by_epoch=True, begin=0, end=24)]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=24)
+train_cfg = dict(type='viewplug.EpochLoop', max_epochs=24)
 custom_hooks = [dict(type='viewplug.EpochSeedHook')]

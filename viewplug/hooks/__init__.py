@@ -11,6 +11,7 @@ from .knn import KNNHook
 from .late_runtime_info import LateRuntimeInfoHook
 from .localization import LocalizationHook
 from .precise_bn import PreciseBNHook
+from .preemption import PreemptionHook
 from .preflight import PreflightHook
 from .resume_check import ResumeCheckHook
 from .run_record import RunRecordHook
@@ -30,6 +31,7 @@ __all__ = [
     'LateRuntimeInfoHook',
     'LocalizationHook',
     'PreciseBNHook',
+    'PreemptionHook',
     'PreflightHook',
     'RepresentationHealthHook',
     'ResumeCheckHook',

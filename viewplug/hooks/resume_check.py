@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 
+from viewplug.epoch_loop import EpochLoop
 from viewplug.hooks.carry_over import CarryOverHook
 from viewplug.hooks.checkpoint_shapes import tensors_of_another_shape
 from viewplug.hooks.optimizer_settings import check_same_kind, follow_config
@@ -29,8 +30,9 @@ class ResumeCheckHook(Hook):
     the config's likewise. Where nothing differs nothing is touched. A run with ReduceOnPlateau, which follows
     validation, keeps the checkpoint's, and a warning says so.
 
-    Epoch-based runs go on at the beginning of an epoch. With another batch size, or from a checkpoint saved within an
-    epoch, the iterations counted so far are not those of the epochs done, so the count would miss ``max_iters`` and
+    Epoch-based runs go on at the beginning of an epoch, or where ``viewplug.EpochLoop`` takes up one that
+    ``viewplug.PreemptionHook`` left. With another batch size, or from another checkpoint saved within an epoch, the
+    iterations counted so far are not those of the epochs done, so the count would miss ``max_iters`` and
     the ETA be wrong. It is set to epochs times batches of an epoch, which log, schedules and gradient accumulation go
     by; ``target.steps`` is scaled alike, so that the target's momentum is that of an unbroken run.
 
@@ -132,7 +134,7 @@ class ResumeCheckHook(Hook):
 def _count_iterations(runner) -> bool:
     """Set the iteration count of an epoch-based run to that of its epochs; whether it was another one."""
     loop, length = runner.train_loop, len(runner.train_loop.dataloader)
-    old, new = loop.iter, loop.epoch * length
+    old, new = loop.iter, loop.epoch * length + _batches_done(loop)
     if old == new:
         return False
     loop._iter = new
@@ -148,6 +150,10 @@ def _count_iterations(runner) -> bool:
         f'The run goes on at the beginning of epoch {loop.epoch + 1}, with iteration {new + 1} of {loop.max_iters}.'
     )
     return True
+
+
+def _batches_done(loop: BaseLoop) -> int:
+    return loop.batches_done if isinstance(loop, EpochLoop) else 0
 
 
 def _step_again(schedulers: list, loop: BaseLoop) -> None:
@@ -168,6 +174,7 @@ def _step_again(schedulers: list, loop: BaseLoop) -> None:
         for _ in range(loop.epoch):
             step(each_iteration, len(loop.dataloader))
             step(each_epoch, 1)
+        step(each_iteration, _batches_done(loop))
 
 
 def _flat(schedulers) -> list:
