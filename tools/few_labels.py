@@ -64,6 +64,8 @@ def parse_args(argv=None):
 
 
 def evaluate(args) -> list[dict]:
+    from mmengine.registry import DefaultScope
+
     from viewplug.evaluation.few_labels import MODES, ingredients, labels_of, used_in
     from viewplug.evaluation.label_subset import stored_subset
     from viewplug.evaluation.linear_data import labelled_datasets
@@ -74,9 +76,12 @@ def evaluate(args) -> list[dict]:
     if unknown:
         raise ValueError(f'--modes are some of {", ".join(MODES)}, got {", ".join(unknown)}')
     pretraining, checkpoint = pretraining_of(args.work_dir, args.checkpoint)
-    labels = labels_of(labelled_datasets(pretraining)[0])
     protocols = [protocol_of(args, pretraining, kind) for kind in ('linear', 'finetune')]
-    made_with = ingredients(pretraining, checkpoint, labels, protocols)
+    with DefaultScope.overwrite_default_scope(
+        pretraining.get('default_scope') or 'mmpretrain'
+    ):  # names without a prefix
+        labels = labels_of(labelled_datasets(pretraining)[0])
+        made_with = ingredients(pretraining, checkpoint, labels, protocols)
     made_with |= {key: getattr(args, key) for key in OPTIONS}
     folder, rows = args.work_dir / 'few_labels', []
     for seed in args.seeds:

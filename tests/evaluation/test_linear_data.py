@@ -64,6 +64,15 @@ def test_training_crops_and_flips_what_was_loaded_and_validation_keeps_its_pipel
     assert [step.type for step in val.pipeline] == ['LoadImageFromFile', 'Resize', 'PackInputs']
 
 
+def test_training_images_have_the_channel_order_of_validation_images():
+    swap = [dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy')]
+    bank = dict(type='A', pipeline=[*swap, RESIZE, PACK])
+    train = training_pipeline(labelled_datasets(config(bank, bank))[0], 40)
+    types = [step.type.split('.')[-1] for step in train.pipeline]
+    assert types == ['NumpyToPIL', 'PILToNumpy', 'RandomResizedCrop', 'RandomFlip', 'PackInputs']
+    assert train.pipeline[0].to_rgb
+
+
 def test_the_size_is_that_of_the_first_crop_wherever_views_are_made():
     cfg = config()
     assert single_view_size(cfg) == 40

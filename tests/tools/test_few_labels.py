@@ -10,7 +10,7 @@ import pytest
 import torch
 from labelled_folders import image_folder, make_folder
 from mmengine import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.structures import DataSample
 from toys import toy_resnet
 
@@ -149,6 +149,18 @@ def test_a_cell_of_another_checkpoint_option_or_data_set_is_computed_again_and_b
         f'warning: {files[0]} is taken as it is, made before provenance was recorded; delete it to compute it again'
     )
     assert len(runs) == before and 'made_with' not in json.loads(files[0].read_text())
+
+
+def test_names_without_a_prefix_are_those_of_the_run(work_dir, monkeypatch):
+    cfg, runs = pretraining(), []
+    for split in ('train', 'val'):
+        for step in cfg.custom_hooks[0][f'{split}_dataloader'].dataset.pipeline:
+            step.type = step.type.split('.')[-1]
+    cfg.dump(work_dir / 'simclr.py')
+    monkeypatch.setattr('viewplug.evaluation.linear.run_linear', lambda cfg, file, **notes: stored(file, runs, notes))
+    with DefaultScope.overwrite_default_scope('mmengine'):  # as in a process that has run nothing yet
+        assert call('few_labels', monkeypatch, work_dir, '--fractions', 50, '--modes', 'linear') == 0
+    assert len(runs) == 1
 
 
 def test_neither_a_moved_data_folder_nor_another_number_of_workers_computes_a_cell_again(

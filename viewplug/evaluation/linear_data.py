@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from itertools import takewhile
 
 from mmengine import Config
 
 from viewplug.model_config import preprocessor_config
+from viewplug.registry import class_name
+
+TO_A_SIZE = ('Resize', 'Crop', 'Pack')
+"""Parts of the names of steps, from the first of which on a pipeline shapes and packs what it has loaded."""
 
 
 def labelled_datasets(cfg: Config) -> tuple[dict, dict]:
@@ -40,10 +45,13 @@ def labelled_datasets(cfg: Config) -> tuple[dict, dict]:
 
 
 def training_pipeline(dataset: dict, size: int) -> dict:
-    """``dataset`` with a linear classifier's augmentation: a crop of 0.08 to 1 of the image, and a flip."""
+    """``dataset`` with a linear classifier's augmentation: a crop of 0.08 to 1 of the image, and a flip.
+
+    What comes before a resize or a crop in its own pipeline stays: loading, and another order of channels.
+    """
     dataset = copy.deepcopy(dataset)
     for leaf in _leaves(dataset):
-        load = [step for step in leaf.pipeline if step.type.split('.')[-1].startswith('Load')]
+        load = takewhile(lambda step: not any(part in class_name(step.type) for part in TO_A_SIZE), leaf.pipeline)
         leaf.pipeline = [
             *load,
             dict(type='mmpretrain.RandomResizedCrop', scale=size, crop_ratio_range=(0.08, 1.0), backend='pillow'),
