@@ -77,9 +77,8 @@ def evaluate(args) -> list[dict]:
         raise ValueError(f'--modes are some of {", ".join(MODES)}, got {", ".join(unknown)}')
     pretraining, checkpoint = pretraining_of(args.work_dir, args.checkpoint)
     protocols = [protocol_of(args, pretraining, kind) for kind in ('linear', 'finetune')]
-    with DefaultScope.overwrite_default_scope(
-        pretraining.get('default_scope') or 'mmpretrain'
-    ):  # names without a prefix
+    scope = pretraining.get('default_scope') or 'mmpretrain'
+    with DefaultScope.overwrite_default_scope(scope):  # for names without a prefix
         labels = labels_of(labelled_datasets(pretraining)[0])
         made_with = ingredients(pretraining, checkpoint, labels, protocols)
     made_with |= {key: getattr(args, key) for key in OPTIONS}

@@ -7,4 +7,5 @@ _base_ = [
 ]
 
 work_dir = 'work_dirs/cifar10/mocov2_r18'
+auto_scale_lr = dict(base_batch_size=512)  # 0.06 is for the 512 images of a step here
 custom_hooks = [*_base_.custom_hooks, _base_.knn_hook]

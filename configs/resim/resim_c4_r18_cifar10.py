@@ -6,6 +6,7 @@ _base_ = [
     '../_base_/sgd_200e_32px.py',
 ]
 
+auto_scale_lr = dict(base_batch_size=512)  # 0.06 is for the 512 images of a step here
 model = dict(
     branches=dict(
         region=dict(
