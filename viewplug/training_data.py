@@ -24,15 +24,28 @@ def check_data(cfg: Config) -> None:
         root = dataset.get('data_root')
         downloads = any(name in str(dataset.type) for name in DOWNLOADABLE)
         if isinstance(root, str) and root and '://' not in root and not downloads and not os.path.isdir(root):
+            without_labels = (
+                'name another folder (--data-root DIR), or try the config on the embedded data set first (--demo)'
+            )
             raise UserError(
                 f'no training data at {os.path.abspath(root)} (train_dataloader.dataset.data_root={root!r}): link it '
-                f'there (ln -s /path/to/images {root}), name another folder (--data-root DIR), or try the config on '
-                'the embedded data set first (--demo)'
+                f'there (ln -s /path/to/images {root.rstrip("/")}), or '
+                + ('set data_root in the config' if cfg.get('val_evaluator') else without_labels)
             )
 
 
 def set_data_root(cfg: Config, root: str) -> None:
-    """Train on a folder of images in place of the config's data set, in the channel order that its pipeline expects."""
+    """Train on a folder of images in place of the config's data set, in the channel order that its pipeline expects.
+
+    Raises:
+        UserError: no such folder, or a config that needs labels.
+    """
+    if cfg.get('val_evaluator'):
+        raise UserError(
+            f'--data-root {root} is for pre-training, which takes images without labels; this config is evaluated with '
+            "labels (val_evaluator): set its data sets' data_root instead (--cfg-options "
+            'train_dataloader.dataset.data_root=DIR, and that of val_dataloader)'
+        )
     if not os.path.isdir(root):
         raise UserError(f'--data-root: no folder {os.path.abspath(root)}')
     own = leaf_configs(cfg.train_dataloader.dataset)[0]

@@ -14,7 +14,7 @@ from viewplug.datasets.whole_images import images_as_loaded
 from viewplug.evaluation.crop_images import images_and_crop
 from viewplug.launch import read_config
 from viewplug.registry import DATASETS, TRANSFORMS
-from viewplug.training_data import set_data_root
+from viewplug.training_data import UserError, check_data, set_data_root
 
 CONFIGS = {
     'mocov2_r50.py': 'bgr',
@@ -79,3 +79,13 @@ def test_tools_that_look_at_whole_images_read_it_likewise(config, views, red, tm
     attended = whole_images(cfg, Namespace(data_root=red, num=2), 16)
     for images in (*probed, attended):
         assert images[0, :, 0, 0].tolist() == ([255, 0, 0] if CONFIGS[config] == 'rgb' else [0, 0, 255])
+
+
+def test_a_config_that_learns_from_labels_does_not_take_a_folder_and_is_not_told_to(red, tmp_path):
+    config = 'configs/adclr/finetune_vit_small_in1k.py'
+    with pytest.raises(UserError, match='^--data-root .*red is for pre-training.*dataset.data_root=DIR'):
+        read_config(ROOT / config, arguments(config, tmp_path, data_root=red))
+    cfg = read_config(ROOT / config, arguments(config, tmp_path))
+    cfg.train_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
+    with pytest.raises(UserError, match='^no training data at .*nowhere.*, or set data_root in the config$'):
+        check_data(cfg)
