@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import Registry
 
 from viewplug.mistakes import places_of, sentence
@@ -92,3 +93,12 @@ def test_a_librarys_error_within_viewplug_is_not_taken_for_a_sentence_of_ours():
 
     text = said(lambda: InfoNCELoss()(torch.zeros(2), torch.zeros(3, 4)), {})
     assert text.endswith('(--traceback shows where)') and 'viewplug.InfoNCELoss: ' in text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='AmpOptimWrapper is for GPUs')
+@pytest.mark.parametrize('kind', ['AmpOptimWrapper', 'viewplug.AmpOptimWrapper'])
+def test_mixed_precision_for_gpus_is_told_the_one_for_cpus(kind):
+    network = torch.nn.Linear(2, 2)
+    wrapper = dict(type=kind, dtype='bfloat16', optimizer=dict(type='SGD', lr=0.1))
+    text = said(lambda: build_optim_wrapper(network, Config(wrapper)), dict(optim_wrapper=wrapper))
+    assert f'optim_wrapper.type={kind} is for GPUs; on a CPU set it to' in text and 'CPUAmpOptimWrapper' in text

@@ -29,6 +29,8 @@ HINTS = {
     'dataset.metainfo.classes, and does its filter_cfg leave an image?',
     'None is not a callable object': 'optim_wrapper.optimizer.type={optimizer} is the name of no optimiser; '
     'torch.optim has SGD, AdamW and others',
+    'only available training on gpu': 'optim_wrapper.type={wrapper} is for GPUs; on a CPU set it to '
+    "'viewplug.CPUAmpOptimWrapper' (tools/train.py --amp bf16 does), or to 'OptimWrapper' for float32",
     'parameter group that doesn': 'the checkpoint is of another model than this config builds: to start from its '
     'weights alone use --init (or load_from), to go on with its run use its own config',
 }
@@ -46,8 +48,11 @@ def sentence(error: Exception, cfg: Config) -> str:
         return text
     hint = next((advice for said, advice in HINTS.items() if said in text), None)
     if hint:
-        loader, optimizer = cfg.get('train_dataloader') or {}, (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
-        advice = hint.format(batch_size=loader.get('batch_size'), optimizer=optimizer.get('type'))
+        loader, wrapper = cfg.get('train_dataloader') or {}, cfg.get('optim_wrapper') or {}
+        optimizer = wrapper.get('optimizer') or {}
+        advice = hint.format(
+            batch_size=loader.get('batch_size'), optimizer=optimizer.get('type'), wrapper=wrapper.get('type')
+        )
         return f'{text}: {advice} {TRACEBACK}'
     built = [frame.f_locals for frame in frames if frame.f_code.co_name == 'build_from_cfg']
     unexpected = UNEXPECTED.search(text)
