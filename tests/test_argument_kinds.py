@@ -33,6 +33,7 @@ from viewplug.transforms import ContrastiveCrop, QueryCrops
         (lambda: QueueHead(loss=None), '^QueueHead: loss must be a dict or Module, got None'),
         (lambda: CarryOverHook(fresh='target.'), "fresh must be a list, each entry a string, got 'target.'"),
         (lambda: ContrastiveCrop(32, (0.2, 0.5, 1)), r'crop_ratio_range must be a pair, each a number, got \(0\.2'),
+        (lambda: QueueHead({}, start='zeros'), "start must be 'random' or 'empty', got 'zeros'"),
         (lambda: KNNHook({}, {}, at_start=1), 'at_start must be True or False, got 1'),
     ],
 )
@@ -56,6 +57,9 @@ def test_it_is_a_sentence_with_the_name_and_the_value(build, said):
         ('ab', Sequence[str], False),
         (['a', 'b'], Sequence[str], True),
         (['a', 2], Sequence[str], False),
+        ('auto', bool | typing.Literal['auto'], True),
+        (1, bool | typing.Literal['auto'], False),
+        (True, typing.Literal[1], False),
         ([0.2, 1], tuple[float, float], True),
         ([0.2], tuple[float, float], False),
         ((1, 2, 3), tuple[int, ...], True),
@@ -66,7 +70,7 @@ def test_it_is_a_sentence_with_the_name_and_the_value(build, said):
         (len, Callable[..., float], True),
         ('len', Callable[..., float], False),
         ('anything', typing.Any, True),
-        ('anything', typing.Literal['a'], True),  # not understood: passes
+        ('anything', type[int], True),  # not understood: passes
     ],
     ids=str,
 )

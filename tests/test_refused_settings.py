@@ -62,7 +62,7 @@ REFUSED = [
     (lambda: siamese(dict(masked='no', reads='patch')), r'model\.branches\.image\.masked'),
     (lambda: siamese(dict(weight=0)), 'every weight is 0'),
     (lambda: siamese(REGIONS), r'head\.downsample=\(4, 2\), but the stages of its neck have the strides \(2, 4\)'),
-    (lambda: LocalizationHook(1, 1, batch_size=0), 'batch_size must be a whole number, at least 1, got 0'),
+    (lambda: LocalizationHook(1, 1, batch_size=0), 'batch_size must be at least 1, got 0'),
     (lambda: RandomResizedCrop(8, crop_ratio_range=(20, 100)), r'crop_ratio_range must be .* within \[0, 1\], got'),
     (lambda: RandomResizedCrop(8, max_attempts=0), 'max_attempts must be at least 1'),
     (lambda: ContrastiveCrop(8, max_attempts=0), 'max_attempts must be at least 1'),

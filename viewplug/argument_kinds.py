@@ -59,6 +59,8 @@ def fits(value: Any, hint: Any) -> bool:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, part) for part in parts)
+    if origin is typing.Literal:
+        return any(type(value) is type(part) and value == part for part in parts)
     if hint in NUMBERS:
         is_nan = hint is float and isinstance(value, numbers.Real) and math.isnan(value)
         return isinstance(value, NUMBERS[hint]) and isinstance(value, BOOLS) == (hint is bool) and not is_nan
@@ -89,6 +91,8 @@ def in_words(hint: Any) -> str:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return ' or '.join(dict.fromkeys(map(in_words, parts)))
+    if origin is typing.Literal:
+        return ' or '.join(map(repr, parts))
     if origin is tuple and parts[-1] is not ...:
         return f'{"a pair" if len(parts) == 2 else f"a list of {len(parts)}"}, each {in_words(parts[0])}'
     if origin in (Sequence, tuple, list):

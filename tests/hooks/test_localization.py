@@ -414,14 +414,14 @@ def test_mistakes_are_named_before_training(tmp_path):
 @pytest.mark.parametrize(
     'arguments, sentence',
     [
-        (dict(start=-1), 'start must be a whole number, at least 0, got -1'),
+        (dict(start=-1), 'start must be at least 0, got -1'),
         (dict(interval=0), 'interval.*at least 1, got 0'),
         (dict(interval=2.5), 'interval.*got 2.5'),
         (dict(threshold=1.5), 'LocalizationHook: threshold.*1.5'),
         (dict(adaptive_threshold='mean'), "LocalizationHook: adaptive_threshold.*'mean'"),
-        (dict(source='view'), "source must be one of forward, views, got 'view'"),
-        (dict(encoder='ema'), "encoder must be one of online, target, got 'ema'"),
-        (dict(heatmap='grad_cam'), "heatmap must be one of.*got 'grad_cam'"),
+        (dict(source='view'), "source must be 'forward' or 'views', got 'view'"),
+        (dict(encoder='ema'), "encoder must be 'online' or 'target', got 'ema'"),
+        (dict(heatmap='grad_cam'), "heatmap must be 'auto' or .*got 'grad_cam'"),
         (dict(channel_order='hsv'), "channel_order.*'hsv'"),
     ],
 )

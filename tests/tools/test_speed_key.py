@@ -112,7 +112,7 @@ def test_a_run_says_what_is_on(tmp_path):
 
 
 def test_a_wrong_value_is_one_sentence_before_the_first_step(tmp_path):
-    with pytest.raises(UserError, match="channels_last must be True, False, 'auto', got 'maybe'"):
+    with pytest.raises(UserError, match="channels_last must be True or False or 'auto', got 'maybe'"):
         demo(tmp_path, {'speed.channels_last': 'maybe'})
 
 

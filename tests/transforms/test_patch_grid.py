@@ -113,7 +113,7 @@ def test_dropping_keeps_one_channel_each_as_often():
     assert all(abs(count - 600) < 100 for count in counts.values())
 
 
-@pytest.mark.parametrize('fill', DropColours.FILLS)
+@pytest.mark.parametrize('fill', ['repeat', 'noise', 'zero'])
 def test_what_stands_in_a_dropped_channel(fill):
     image = np.random.randint(0, 256, (40, 40, 3), dtype=np.uint8)
     found = DropColours(prob=1.0, fill=fill)(dict(img=image))['img']

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from mmengine.model.weight_init import initialize
@@ -16,8 +17,6 @@ from torch.utils.checkpoint import checkpoint
 from viewplug.backbones.query_block import QueryBlock
 from viewplug.backbones.timm_vit import plain_timm_vit
 from viewplug.registry import MODELS
-
-OUTPUTS = ('mapping', 'maps', 'cls', 'cls_mean')
 
 
 @MODELS.register_module()
@@ -59,10 +58,10 @@ class QueryViT(VisionTransformer):
     def __init__(
         self,
         model_name: str = 'vit_small_patch16_224',
-        query_attention: str = 'cross',
-        query_pos: str | None = None,
+        query_attention: Literal['cross', 'full'] = 'cross',
+        query_pos: Literal['mean'] | None = None,
         mask_token: bool = False,
-        out: str = 'mapping',
+        out: Literal['mapping', 'maps', 'cls', 'cls_mean'] = 'mapping',
         out_indices: Sequence[int] = (-1,),
         init_cfg: dict | list | None = None,
         **kwargs,
@@ -70,13 +69,6 @@ class QueryViT(VisionTransformer):
         nn.Module.__init__(self)
         vit = plain_timm_vit(model_name, kwargs)
         self.__dict__.update(vit.__dict__)  # timm knows the sizes behind a name only inside the function that builds it
-        for key, value, choices in (
-            ('query_attention', query_attention, ('cross', 'full')),
-            ('query_pos', query_pos, (None, 'mean')),
-            ('out', out, OUTPUTS),
-        ):
-            if value not in choices:
-                raise ValueError(f'QueryViT: {key} must be one of {", ".join(map(str, choices))}, got {value!r}')
         depth = len(self.blocks)
         if not out_indices or not all(-depth <= index < depth for index in out_indices):
             raise ValueError(f'QueryViT: out_indices must name some of {depth} blocks, got {out_indices}')

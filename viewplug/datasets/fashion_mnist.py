@@ -1,6 +1,7 @@
 """Fashion-MNIST from Debian's package, from any folder with its four files, or downloaded by mmpretrain."""
 
 import os
+from typing import Literal
 
 import mmengine.dist as dist
 import mmpretrain.datasets
@@ -30,9 +31,9 @@ class FashionMNIST(mmpretrain.datasets.FashionMNIST):
         FileNotFoundError: The files are neither there nor could they be downloaded.
     """
 
-    def __init__(self, data_root: str | os.PathLike | None = None, split: str = 'train', **kwargs):
-        if split not in ('train', 'test'):
-            raise ValueError(f"viewplug.FashionMNIST: split must be 'train' or 'test', got {split!r}")
+    def __init__(
+        self, data_root: str | os.PathLike | None = None, split: Literal['train', 'test'] = 'train', **kwargs
+    ) -> None:
         if data_root is None:
             data_root = DEBIAN_FOLDER if os.path.isdir(DEBIAN_FOLDER) else 'data/fashion_mnist'
         super().__init__(data_root=os.path.expanduser(data_root), split=split, **kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from mmengine.dist import get_rank
@@ -57,7 +58,7 @@ class CPCHead(BaseModule):
         directions: Sequence[str] = ('down',),
         target_dim: int | None = None,
         normalize: bool = False,
-        negatives: str = 'batch',
+        negatives: Literal['batch', 'image'] = 'batch',
         loss: dict | nn.Module | None = None,
         init_cfg=None,
     ) -> None:
@@ -67,8 +68,6 @@ class CPCHead(BaseModule):
         if target_dim is not None and target_dim < 1:
             raise ValueError(f'CPCHead: target_dim must be None or at least 1, got {target_dim}')
         check_directions('CPCHead', directions)
-        if negatives not in ('batch', 'image'):
-            raise ValueError(f"CPCHead: negatives must be 'batch' or 'image', got {negatives!r}")
         loss = loss or dict(type='viewplug.InfoNCELoss', temperature=1.0)
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
         if not isinstance(self.loss_module, InfoNCELoss):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from viewplug.argument_kinds import check_least
 from viewplug.heads.unit_length import UnitLengthCheck
 from viewplug.losses import InfoNCELoss
 from viewplug.losses.info_nce_of_rows import weighted_info_nce
@@ -51,15 +53,11 @@ class QueueHead(BaseModule):
         loss: dict | nn.Module,
         queue_len: int = 65536,
         feat_dim: int = 128,
-        start: str = 'random',
+        start: Literal['random', 'empty'] = 'random',
         init_cfg=None,
     ) -> None:
         super().__init__(init_cfg)
-        for name, value in (('queue_len', queue_len), ('feat_dim', feat_dim)):
-            if value < 1:
-                raise ValueError(f'QueueHead: {name} must be at least 1, got {value}')
-        if start not in ('random', 'empty'):
-            raise ValueError(f"QueueHead: start must be 'random' or 'empty', got {start!r}")
+        check_least('QueueHead', 1, queue_len=queue_len, feat_dim=feat_dim)
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
         self.feat_dim = feat_dim
         rows = torch.randn(queue_len, feat_dim) if start == 'random' else torch.zeros(queue_len, feat_dim)

@@ -1,6 +1,7 @@
 """A picture of what the network is trained on, written as training starts."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -8,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor
 
+from viewplug.argument_kinds import check_least
 from viewplug.datasets.in_memory import InMemoryDataset
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.datasets.whole_images import images_as_loaded
@@ -41,13 +43,10 @@ class ViewGalleryHook(Hook):
             RGB) or 'bgr'.
     """
 
-    def __init__(self, num_images: int = 8, interval: int | None = None, channel_order: str = 'rgb') -> None:
-        if not isinstance(num_images, int) or num_images < 1:
-            raise ValueError(f'ViewGalleryHook: num_images must be a positive integer, got {num_images!r}.')
-        if interval is not None and (not isinstance(interval, int) or interval < 1):
-            raise ValueError(f'ViewGalleryHook: interval must be None or a positive integer, got {interval!r}.')
-        if channel_order not in ('rgb', 'bgr'):
-            raise ValueError(f"ViewGalleryHook: channel_order must be 'rgb' or 'bgr', got {channel_order!r}.")
+    def __init__(
+        self, num_images: int = 8, interval: int | None = None, channel_order: Literal['rgb', 'bgr'] = 'rgb'
+    ) -> None:
+        check_least('ViewGalleryHook', 1, num_images=num_images, interval=interval)
         self.num_images = num_images
         self.interval = interval
         self.channel_order = channel_order

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Literal
 
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 
+from viewplug.argument_kinds import check_least
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.features import gather_shares
 from viewplug.hooks.box_report import draw_update, report_boxes
@@ -81,9 +83,9 @@ class LocalizationHook(Hook):
         start: int,
         interval: int,
         threshold: float = 0.1,
-        source: str = 'forward',
-        encoder: str = 'online',
-        heatmap: str = 'auto',
+        source: Literal['forward', 'views'] = 'forward',
+        encoder: Literal['online', 'target'] = 'online',
+        heatmap: Literal[KINDS] = 'auto',
         adaptive_threshold: float | str | None = None,
         batch_size: int | None = None,
         num_workers: int | None = None,
@@ -92,19 +94,10 @@ class LocalizationHook(Hook):
         grid: int = 14,
         grid_device: str | torch.device | None = None,
         num_drawn: int = 0,
-        channel_order: str = 'bgr',
+        channel_order: Literal['bgr', 'rgb'] = 'bgr',
     ) -> None:
-        _check_whole('start', start, 0)
-        _check_whole('num_drawn', num_drawn, 0)
-        _check_whole('interval', interval, 1)
-        _check_whole('grid', grid, 1)
-        for name, value, least in (('batch_size', batch_size, 1), ('num_workers', num_workers, 0)):
-            if value is not None:
-                _check_whole(name, value, least)
-        _check_choice('source', source, ('forward', 'views'))
-        _check_choice('encoder', encoder, ('online', 'target'))
-        _check_choice('heatmap', heatmap, KINDS)
-        _check_choice('channel_order', channel_order, ('bgr', 'rgb'))
+        check_least('LocalizationHook', 0, start=start, num_drawn=num_drawn, num_workers=num_workers)
+        check_least('LocalizationHook', 1, interval=interval, grid=grid, batch_size=batch_size)
         try:
             check_threshold(threshold, adaptive_threshold)
         except ValueError as error:
@@ -237,13 +230,3 @@ class LocalizationHook(Hook):
         if self._dataset is not dataset:
             self._dataset, self._targets = dataset, BoxTargets(dataset, unwrapped(runner.model).data_preprocessor)
         return self._targets
-
-
-def _check_whole(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f'LocalizationHook: {name} must be a whole number, at least {least}, got {value!r}')
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f'LocalizationHook: {name} must be one of {", ".join(choices)}, got {value!r}')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 
@@ -24,13 +26,9 @@ class DropColours(BaseTransform):
         ValueError: ``prob`` outside [0, 1] or an unknown ``fill``.
     """
 
-    FILLS = ('repeat', 'noise', 'zero')
-
-    def __init__(self, prob: float = 0.5, fill: str = 'repeat') -> None:
+    def __init__(self, prob: float = 0.5, fill: Literal['repeat', 'noise', 'zero'] = 'repeat') -> None:
         if not 0 <= prob <= 1:
             raise ValueError(f'DropColours: prob must lie in [0, 1], got {prob}')
-        if fill not in self.FILLS:
-            raise ValueError(f'DropColours: fill must be one of {", ".join(self.FILLS)}, got {fill!r}')
         self.prob, self.fill = prob, fill
 
     def transform(self, results: dict) -> dict:
