@@ -99,6 +99,6 @@ def test_a_librarys_error_within_viewplug_is_not_taken_for_a_sentence_of_ours():
 @pytest.mark.parametrize('kind', ['AmpOptimWrapper', 'viewplug.AmpOptimWrapper'])
 def test_mixed_precision_for_gpus_is_told_the_one_for_cpus(kind):
     network = torch.nn.Linear(2, 2)
-    wrapper = dict(type=kind, dtype='bfloat16', optimizer=dict(type='SGD', lr=0.1))
-    text = said(lambda: build_optim_wrapper(network, Config(wrapper)), dict(optim_wrapper=wrapper))
+    wrapper = Config(dict(type=kind, dtype='bfloat16', optimizer=dict(type='SGD', lr=0.1)))._cfg_dict
+    text = said(lambda: build_optim_wrapper(network, wrapper), dict(optim_wrapper=wrapper))
     assert f'optim_wrapper.type={kind} is for GPUs; on a CPU set it to' in text and 'CPUAmpOptimWrapper' in text
