@@ -167,7 +167,13 @@ def build_scorer(names: list[str], channel_order: str):
             raise UserError(f'--scorer: no file {Path(names[1]).resolve()}')
         model.load_state_dict(torch.load(names[1], map_location='cpu', weights_only=True))
     else:
-        model = torchvision.models.get_model(names[0], weights='DEFAULT')
+        try:
+            model = torchvision.models.get_model(names[0], weights='DEFAULT')
+        except OSError as error:
+            file = f'--scorer {names[0]} FILE'
+            raise UserError(
+                f'--scorer {names[0]}: no weights could be downloaded ({error}); give them: {file}'
+            ) from None
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
 
     def logits(images):

@@ -9,6 +9,7 @@ import pytest
 
 from viewplug.command import run_tool
 from viewplug.datasets import CorruptImagesError
+from viewplug.requirements import require
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,3 +64,10 @@ def test_images_that_cannot_be_read_are_one_sentence_of_any_tool(capsys):
 
     assert run_tool(wrong, lambda argv: argparse.Namespace(), ('torch',)) == 2
     assert capsys.readouterr().err == 'error: 9 of 12 images cannot be read\n'
+
+
+@pytest.mark.parametrize(('module', 'extra'), [('mmengine', 'onedl'), ('mmdet', 'det'), ('sklearn', 'study')])
+def test_what_is_missing_is_installed_from_the_clone(monkeypatch, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not there
+    with pytest.raises(ImportError, match=rf"^viewplug needs {module} .*: pip install .* -e '\.\[{extra}\]'"):
+        require(module)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -139,3 +140,12 @@ def test_torchvisions_networks_get_normalised_rgb(tool, tmp_path):
 def test_a_mistake_is_one_sentence_and_exit_code_2(scorer, options, sentence, tool, files, capsys):
     assert tool.main([*files[:2], '--scorer', *scorer, *options]) == 2
     assert re.search(sentence, capsys.readouterr().err)
+
+
+def test_weights_that_cannot_be_downloaded_are_one_sentence(tool, monkeypatch, capsys, files):
+    def offline(name, weights):
+        raise URLError('no network')
+
+    monkeypatch.setattr(torchvision.models, 'get_model', offline)
+    assert tool.main([*map(str, files[:2]), '--scorer', 'resnet18']) == 2
+    assert 'error: --scorer resnet18: no download of its weights' in capsys.readouterr().err
