@@ -170,10 +170,7 @@ def build_scorer(names: list[str], channel_order: str):
         try:
             model = torchvision.models.get_model(names[0], weights='DEFAULT')
         except OSError as error:
-            file = f'--scorer {names[0]} FILE'
-            raise UserError(
-                f'--scorer {names[0]}: no weights could be downloaded ({error}); give them: {file}'
-            ) from None
+            raise UserError(f'--scorer {names[0]}: no download of its weights ({error}); name their file too') from None
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
 
     def logits(images):
