@@ -112,10 +112,10 @@ class Stream(IterableDataset):
 def test_a_data_set_without_a_length_is_told_of_by_nobody():
     told = {}
     runner = runner_of(Stream(), IterBasedTrainLoop)
-    runner.message_hub = SimpleNamespace(update_info=lambda key, value, resumed: told.update({key: value}))
+    runner.message_hub = SimpleNamespace(runtime_info=told)
     tell_iters_per_pass(runner)
     assert told == {}
     runner = runner_of(range(6), IterBasedTrainLoop, batch_size=2)
-    runner.message_hub = SimpleNamespace(update_info=lambda key, value, resumed: told.update({key: value}))
+    runner.message_hub = SimpleNamespace(runtime_info=told)
     tell_iters_per_pass(runner)
     assert told == {ITERS_PER_PASS: 3}

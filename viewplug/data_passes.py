@@ -32,9 +32,13 @@ def passes_done(runner) -> int:
 
 
 def tell_iters_per_pass(runner) -> None:
-    """Write it to the message hub, if the data set has a length."""
+    """Write it to the message hub, if the data set has a length.
+
+    A resumed run has its own, with another batch size another one; ``update_info(resumed=False)`` would leave it out of
+    checkpoints too, and warn at every resume that it is not there.
+    """
     try:
         iterations = iters_per_pass(runner)
     except TypeError:
         return
-    runner.message_hub.update_info(ITERS_PER_PASS, iterations, resumed=False)  # another batch size has another
+    runner.message_hub.runtime_info[ITERS_PER_PASS] = iterations

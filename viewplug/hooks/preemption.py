@@ -42,8 +42,9 @@ class PreemptionHook(Hook):
 
     One process that gets the signal is enough: all ask each other every ``interval`` steps. Where gradients accumulate
     it is behind an optimiser's step. Workers of the training loader overlook the signal, which a whole job gets at
-    once. A signal during validation or k-NN waits for the next step, and one before the first step ends the process as
-    ever. Whoever sends SIGKILL sooner than a few steps and a checkpoint take leaves the checkpoint before.
+    once. A signal during validation, k-NN or an update of boxes waits for the next step, and one before the first step
+    ends the process as ever. Whoever sends SIGKILL sooner than a few steps and a checkpoint take leaves the checkpoint
+    before.
 
     Args:
         signals: their names; add ``'SIGUSR1'`` where the job asks to be told ahead of time (``--signal=USR1@120``).
