@@ -258,7 +258,7 @@ def test_the_papers_numbers_of_windows_and_negatives():
         (dict(window=40), 'window=40.*input_size=32'),
         (dict(negative_kernel=9), 'negative_kernel=9.*8 x 8'),
         (dict(pool='max'), "pool must be 'prroi' or 'roi_align', got 'max'"),
-        (dict(loss=torch.nn.MSELoss()), 'viewplug.InfoNCELoss or viewplug.CosineLoss, got MSELoss'),
+        (dict(loss=torch.nn.MSELoss()), 'viewplug.InfoNCELoss or viewplug.CosineLoss itself, .* got MSELoss'),
         (dict(predictor=dict(type='MLPNeck')), 'a predictor goes with viewplug.CosineLoss'),
         (dict(predictor=dict(type='MLPNeck'), loss=COSINE), 'needs feat_dim.*in_channels'),
         (dict(window=(8, 12), stride=(4, 4, 4)), "'window': 2, 'stride': 3"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,17 +11,23 @@ from viewplug.ops.channels_first import in_torchs_order
 
 
 @torch.no_grad()
-def backbone_layout(backbone: nn.Module, image_size: int = 128) -> tuple[tuple[int, ...], tuple[int | None, ...]]:
+def backbone_layout(
+    backbone: nn.Module, image_size: int = 128, entry: str = 'cls'
+) -> tuple[tuple[int, ...], tuple[int | None, ...]]:
     """Run one blank image through ``backbone`` (evaluation mode, nothing is changed in it).
 
     Args:
-        backbone: any module from (N, 3, H, W) to a map, tokens, a vector or a sequence of them, or to a mapping, of
-            which ``cls`` counts: mmpretrain's, timm's, ours.
+        backbone: any module from (N, 3, H, W) to a map, tokens, a vector or a sequence of them, or to a mapping of
+            such: mmpretrain's, timm's, ours.
         image_size: side of the blank image in pixels; timm's ViTs name their own, and some take no other.
+        entry: which entry of a mapping counts; ``cls`` in place of one that an image alone does not give (``query``).
 
     Returns:
         Channels and strides (pixels; None for a vector (N, C) or tokens (N, L, C)) of its outputs, in the order it
         gives them.
+
+    Raises:
+        ValueError: a mapping without that entry.
     """
     modes = {module: module.training for module in backbone.modules()}
     first = next(backbone.parameters())
@@ -32,11 +38,22 @@ def backbone_layout(backbone: nn.Module, image_size: int = 128) -> tuple[tuple[i
     finally:
         for module, mode in modes.items():
             module.training = mode
-    outputs = outputs['cls'] if isinstance(outputs, Mapping) else outputs
-    outputs = [outputs] if isinstance(outputs, Tensor) else outputs
+    if isinstance(outputs, Mapping):
+        if not {entry, 'cls'} & set(outputs):
+            raise ValueError(
+                f'model.backbone: {type(backbone).__name__} gives {", ".join(map(str, outputs))}, and {entry!r} is '
+                "asked for; name one of them in the branch's reads"
+            )
+        outputs = outputs.get(entry, outputs.get('cls'))
+    outputs = all_maps(outputs)
     channels = tuple(output.shape[-1 if output.dim() == 3 else 1] for output in outputs)
     strides = tuple(round(width / output.shape[-1]) if output.dim() == 4 else None for output in outputs)
     return channels, strides
+
+
+def all_maps(output: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    """What a backbone gives, one output or several, as several."""
+    return [output] if isinstance(output, Tensor) else output
 
 
 def _own_image_size(backbone: nn.Module) -> tuple[int, int] | None:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mmengine.model import BaseModule
-from torch import nn
+from torch import Tensor, nn
 
 from viewplug.argument_kinds import fits, in_words
-from viewplug.backbones.layout import backbone_layout
+from viewplug.frameworks.left_out import arguments_of, with_layout
 from viewplug.heads.region import RegionHead
 from viewplug.necks.region import RegionNeck
 from viewplug.registry import MODELS
@@ -85,8 +85,8 @@ def build_branch(name: str, cfg: Mapping, model: Siamese) -> Branch:
     """A branch of ``model``, which has its backbone and the branches whose necks are borrowed already.
 
     Raises:
-        ValueError: keys that a branch does not take or lacks, a weight below 0, or a ``feat_dim`` that is not the
-            neck's.
+        ValueError: keys that a branch does not take or lacks, a weight below 0, a head without a loss, or a
+            ``feat_dim`` that is not the neck's.
     """
     unknown = set(cfg) - set(BRANCH_KEYS)
     for part in ('neck', 'head'):
@@ -107,12 +107,16 @@ def build_branch(name: str, cfg: Mapping, model: Siamese) -> Branch:
             raise ValueError(f'model.branches.{name}.{key} must be {in_words(hint)}{least}, got {cfg[key]!r}')
     cfg = {key: value for key, value in cfg.items() if key in BRANCH_KEYS[:4]}
     borrowed = isinstance(cfg['neck'], str)
-    neck = model.branches[cfg['neck']].neck if borrowed else built(_with_layout(cfg['neck'], model.backbone))
+    if borrowed:
+        neck = model.branches[cfg['neck']].neck
+    else:
+        neck = built(with_layout(cfg['neck'], model.backbone, model.reads[name].entry))
     cfg['neck'] = None if borrowed else neck
     out_channels = getattr(neck, 'out_channels', None)
-    if isinstance(cfg['head'], dict) and out_channels and 'feat_dim' in _arguments_of(cfg['head']):
+    if isinstance(cfg['head'], dict) and out_channels and 'feat_dim' in arguments_of(cfg['head']):
         cfg['head'] = {'feat_dim': out_channels, **cfg['head']}
     cfg['head'] = built(cfg['head'])
+    _check_head(name, cfg['head'])
     branch = Branch(**cfg)
     feat_dim = getattr(branch.head, 'feat_dim', None)
     if feat_dim and out_channels and feat_dim != out_channels:
@@ -128,6 +132,19 @@ def build_branch(name: str, cfg: Mapping, model: Siamese) -> Branch:
                 f'{neck.strides}; set downsample to these, in this order'
             )
     return branch
+
+
+def _check_head(name: str, head: nn.Module) -> None:
+    if hasattr(head, 'loss_of_pairs'):
+        return
+    loss = getattr(head, 'loss', None)
+    try:
+        inspect.signature(loss).bind('online', 'target', geometry=None, pair=(0, 1), queries=None)
+    except TypeError as error:
+        raise ValueError(
+            f'model.branches.{name}.head: {type(head).__name__} needs a method loss(self, online, target, '
+            f'geometry=None, **extras) that returns a dict of tensors ({error})'
+        ) from None
 
 
 def pairs_of(name: str, branch: Branch, model: Siamese) -> list[tuple[int, int]]:
@@ -168,25 +185,21 @@ def check_views_used(model: Siamese) -> None:
             )
 
 
+def checked_losses(name: str, head: nn.Module, found: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """``found``, what a branch's head returns, if something of it counts.
+
+    Raises:
+        ValueError: no dict of tensors, or none of its keys has 'loss' in it, by which mmengine tells what to add up.
+    """
+    right = isinstance(found, Mapping) and all(isinstance(value, Tensor) for value in found.values())
+    if right and any('loss' in key for key in found):
+        return found
+    got = {key: type(value).__name__ for key, value in found.items()} if isinstance(found, Mapping) else found
+    raise ValueError(
+        f'model.branches.{name}.head: the loss of {type(head).__name__} must return a dict of tensors, those that are '
+        f"to be added up under keys with 'loss' in them, got {got}"
+    )
+
+
 def built(module: dict | nn.Module) -> nn.Module:
     return module if isinstance(module, nn.Module) else MODELS.build(module)
-
-
-def _with_layout(neck: dict | nn.Module, backbone: nn.Module) -> dict | nn.Module:
-    """Fill in ``in_channels`` and ``in_strides`` where a neck of ours takes them and was not given them."""
-    if isinstance(neck, nn.Module):
-        return neck
-    wanted = {'in_channels', 'in_strides'} & _arguments_of(neck) - set(neck)
-    if not wanted:
-        return neck
-    layout = dict(zip(('in_channels', 'in_strides'), backbone_layout(backbone), strict=True))
-    return {**neck, **{key: layout[key] for key in wanted}}
-
-
-def _arguments_of(cfg: dict) -> set[str]:
-    """Names of the arguments that the component of ``cfg`` takes, if it is one of ours."""
-    kind = cfg['type']
-    if isinstance(kind, str):
-        kind = MODELS.get(kind if '.' in kind else f'viewplug.{kind}')
-    ours = kind is not None and kind.__module__.startswith('viewplug.')
-    return set(inspect.signature(kind).parameters) if ours else set()

@@ -18,7 +18,14 @@ from viewplug.encoding import (
     encode_views,
     parametrized_once,
 )
-from viewplug.frameworks.branch import build_branch, built, check_views_used, pairs_of, reads_of
+from viewplug.frameworks.branch import (
+    build_branch,
+    built,
+    check_views_used,
+    checked_losses,
+    pairs_of,
+    reads_of,
+)
 from viewplug.heads.unit_length import UnitLengthCheck
 from viewplug.model_config import is_pretrained
 from viewplug.ops.channels_first import channels_first
@@ -197,8 +204,8 @@ class Siamese(BaseModel):
         """The mean over a branch's pairs of what its head returns."""
         head, pairs = self.branches[name].head, self.pairs[name]
         if hasattr(head, 'loss_of_pairs'):
-            return head.loss_of_pairs(online, target, pairs, **extras)
-        results = [head.loss(online[o], target[t], pair=(o, t), **extras) for o, t in pairs]
+            return checked_losses(name, head, head.loss_of_pairs(online, target, pairs, **extras))
+        results = [checked_losses(name, head, head.loss(online[o], target[t], pair=(o, t), **extras)) for o, t in pairs]
         return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
 
     def _check_views(self, inputs) -> None:

@@ -70,8 +70,11 @@ class CPCHead(BaseModule):
         check_directions('CPCHead', directions)
         loss = loss or dict(type='viewplug.InfoNCELoss', temperature=1.0)
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
-        if not isinstance(self.loss_module, InfoNCELoss):
-            raise ValueError(f'CPCHead: loss must be viewplug.InfoNCELoss, got {type(self.loss_module).__name__}')
+        if type(self.loss_module) is not InfoNCELoss:  # a derived class's forward would not be called
+            raise ValueError(
+                'CPCHead: loss must be viewplug.InfoNCELoss itself, of which it takes the temperature, '
+                f'got {type(self.loss_module).__name__}'
+            )
         self.offsets, self.normalize, self.negatives = tuple(offsets), normalize, negatives
         width = target_dim or in_channels
         # A bias would add the same to a prediction's similarity with every patch, and the softmax would take it out.

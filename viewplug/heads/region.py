@@ -103,10 +103,10 @@ class RegionHead(BaseModule):
                 )
         loss = loss or dict(type='viewplug.InfoNCELoss')
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
-        if not isinstance(self.loss_module, InfoNCELoss | CosineLoss):
+        if type(self.loss_module) not in (InfoNCELoss, CosineLoss):  # a derived class's forward would not be called
             raise ValueError(
-                'RegionHead: loss must be viewplug.InfoNCELoss or viewplug.CosineLoss, '
-                f'got {type(self.loss_module).__name__}'
+                'RegionHead: loss must be viewplug.InfoNCELoss or viewplug.CosineLoss itself, of which it takes the '
+                f'numbers and computes the loss in its own way, got {type(self.loss_module).__name__}'
             )
         if predictor is not None and not isinstance(self.loss_module, CosineLoss):
             raise ValueError('RegionHead: a predictor goes with viewplug.CosineLoss, not with viewplug.InfoNCELoss')

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from viewplug.argument_kinds import check_least
+from viewplug.backbones.layout import all_maps
 from viewplug.necks.mlp import MLPNeck
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
@@ -73,6 +74,7 @@ class HCLNeck(BaseModule):
         Returns:
             A 1-tuple: the (N, out_channels) embedding, semantic half first, halves of unit length (float32 or wider).
         """
+        features = all_maps(features)
         semantic = self.semantic(features)[0]
         spatial = self.spatial(features)
         if spatial.shape[-2:] != (self.map_size, self.map_size):

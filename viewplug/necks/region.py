@@ -10,6 +10,7 @@ from mmengine.model import BaseModule, ModuleDict, ModuleList
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from viewplug.backbones.layout import all_maps
 from viewplug.registry import MODELS
 
 
@@ -84,6 +85,7 @@ class RegionNeck(BaseModule):
             row, level after level in the order of ``stages``; narrower levels end in zeros. ``viewplug.RegionHead``
             takes them apart again.
         """
+        features = all_maps(features)
         if len(features) != len(self.in_channels):
             raise ValueError(
                 f'RegionNeck was built for {len(self.in_channels)} maps (in_channels={self.in_channels}), but the '

@@ -1,0 +1,132 @@
+"""Necks, heads, losses and backbones of somebody's own in the branches of viewplug.Siamese."""
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from torch import nn
+from toys import ToyBackbone, toy_siamese, toy_views
+
+from viewplug.heads import CPCHead, QueueHead, RegionHead
+from viewplug.losses import CosineLoss, InfoNCELoss
+from viewplug.necks import HCLNeck, MLPNeck
+from viewplug.registry import MODELS
+
+
+class Margin(InfoNCELoss):
+    def forward(self, positive, negatives):
+        return super().forward(positive - 0.5, negatives)
+
+
+class LooseCosine(CosineLoss):
+    def forward(self, prediction, target):
+        return super().forward(prediction, target) ** 2
+
+
+@MODELS.register_module()
+class OwnMLP(MLPNeck):
+    """Hands on what it does not know."""
+
+    def __init__(self, dropout: float = 0.0, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.dropout = dropout
+
+
+@MODELS.register_module()
+class OwnQueue(QueueHead):
+    pass
+
+
+class TwoEntries(ToyBackbone):
+    """A mapping whose entries differ in width, none of them ``cls``."""
+
+    def forward(self, images):
+        (found,) = super().forward(images)
+        return dict(whole=found.mean((2, 3)), dense=torch.cat([found, found], dim=1).flatten(2).transpose(1, 2))
+
+
+class OneMap(ToyBackbone):
+    def forward(self, images):
+        return super().forward(images)[0]
+
+
+class Head(nn.Module):
+    def __init__(self, **found) -> None:
+        super().__init__()
+        self.found = found
+
+    def loss(self, online, target, geometry=None, **extras):
+        return {key: value(online) for key, value in self.found.items()}
+
+
+class WithoutExtras(nn.Module):
+    def loss(self, online, target):
+        return dict(loss=online.sum())
+
+
+def model_with(head, neck=None, backbone=None, **keys):
+    branch = dict(neck=neck or dict(type='viewplug.MLPNeck', out_channels=4), head=head, **keys)
+    return toy_siamese(backbone=backbone, branches=dict(image=branch))
+
+
+@pytest.mark.parametrize('scoped', ['viewplug.', ''])
+@pytest.mark.parametrize('scope', [None, 'mmpretrain'])
+def test_a_class_derived_from_one_of_ours_is_told_what_it_leaves_out(scoped, scope):
+    head = dict(type=f'{scoped}OwnQueue', queue_len=8, loss=dict(type='viewplug.InfoNCELoss'))
+    neck = dict(type=f'{scoped}OwnMLP', dropout=0.5, out_channels=4)
+    with DefaultScope.overwrite_default_scope(scope):
+        branch = model_with(head, neck).branches.image
+    assert branch.neck.mlp[0].in_features == 8 and branch.neck.dropout == 0.5 and branch.head.feat_dim == 4
+
+
+@pytest.mark.parametrize('loss', [Margin(), LooseCosine()])
+def test_a_derived_loss_whose_forward_would_not_be_called_is_refused(loss):
+    with pytest.raises(ValueError, match=f'RegionHead: loss must be .* itself, .* got {type(loss).__name__}'):
+        RegionHead(loss=loss)
+    with pytest.raises(ValueError, match=f'CPCHead: loss must be .* itself, .* got {type(loss).__name__}'):
+        CPCHead(8, loss=loss)
+
+
+@pytest.mark.parametrize(
+    ('head', 'said'),
+    [
+        (nn.Identity(), r'Identity needs a method loss\(self, online, target, geometry=None, \*\*extras\)'),
+        (WithoutExtras(), r"WithoutExtras needs a method loss\(.*unexpected keyword argument 'geometry'"),
+    ],
+)
+def test_a_head_that_cannot_be_called_is_refused_when_the_model_is_built(head, said):
+    with pytest.raises(ValueError, match=rf'model\.branches\.image\.head: {said}'):
+        model_with(head)
+
+
+@pytest.mark.parametrize(
+    ('found', 'got'),
+    [
+        (dict(mse=torch.mean), "{'mse': 'Tensor'}"),
+        (dict(loss=torch.mean, accuracy=lambda online: 1.0), "{'loss': 'Tensor', 'accuracy': 'float'}"),
+    ],
+    ids=['nothing to add up', 'a number'],
+)
+def test_losses_that_would_not_count_are_refused(found, got):
+    with pytest.raises(ValueError, match=rf'image\.head: the loss of Head must return a dict of tensors, .* got {got}'):
+        model_with(Head(**found)).loss(toy_views())
+
+
+@pytest.mark.parametrize(('entry', 'width'), [('whole', 8), ('dense', 16)])
+def test_a_neck_is_told_the_width_of_the_entry_that_its_branch_reads(entry, width):
+    model = model_with(Head(loss=torch.mean), backbone=TwoEntries(), reads=entry)
+    assert model.branches.image.neck.mlp[0].in_features == width
+    model.loss(toy_views())
+
+
+def test_an_entry_that_the_backbone_does_not_give_is_refused():
+    with pytest.raises(ValueError, match="TwoEntries gives whole, dense, and 'cls' is asked for; .* branch's reads"):
+        model_with(Head(loss=torch.mean), backbone=TwoEntries())
+
+
+@pytest.mark.parametrize('batch', [1, 3])
+def test_a_backbone_that_gives_one_map_and_no_list_of_them_has_it_read(batch):
+    neck = HCLNeck(in_channels=(8,), in_strides=(8,), semantic_channels=4, input_size=16, map_stride=8)
+    model = model_with(Head(loss=torch.mean), neck, OneMap())
+    images = toy_views(batch)[0]
+    alone = neck((model.backbone(images),))[0]
+    assert alone.shape == (batch, 8) and torch.equal(model.encode(images)['image'], alone)
