@@ -111,9 +111,10 @@ def names_in(step) -> set[str]:
 def commands(name: str, args) -> list[list[str]]:
     """Pre-training of OUT/configs/NAME.py in OUT/NAME, then linear evaluation."""
     config, work_dir = str(args.out / f'configs/{name}.py'), str(args.out / name)
-    start = [sys.executable] if args.gpus == 1 else [str(ROOT / 'tools/dist_train.sh')]
-    train = [*start, *([str(ROOT / 'tools/train.py')] if args.gpus == 1 else []), config]
-    train += [] if args.gpus == 1 else [str(args.gpus)]
+    if args.gpus == 1:
+        train = [sys.executable, str(ROOT / 'tools/train.py'), config]
+    else:  # with this Python, not the first one of PATH
+        train = ['env', f'PYTHON={sys.executable}', str(ROOT / 'tools/dist_train.sh'), config, str(args.gpus)]
     train += ['--work-dir', work_dir, '--resume', *shlex.split(args.train_args)]
     linear = [str(ROOT / 'tools/linear_eval.py'), work_dir, '--resume', *shlex.split(args.linear_args)]
     if args.gpus == 1:

@@ -107,6 +107,7 @@ def test_several_gpus_go_through_torchrun_for_both_steps(call, tmp_path):
     call('alpha', '--gpus', '8')
     first, second = (tmp_path / 'commands.sh').read_text().splitlines()[1:3]
     assert f'tools/dist_train.sh {tmp_path}/configs/alpha_0.1.py 8 --work-dir' in first
+    assert first.startswith(f'env PYTHON={sys.executable} ') and second.startswith(sys.executable)
     assert '--nproc_per_node=8' in second and second.endswith('--launcher pytorch')
 
 
