@@ -1,10 +1,13 @@
 """PreflightHook: what would not be noticed for hours."""
 
 import pytest
+from mmengine import Config
 from toy_runs import log_of, toy_runner
 from toys import mlp_branch
 
 from viewplug.hooks import PreflightHook
+from viewplug.switches import add_speed_hook, place_views
+from viewplug.unfollowed_keys import check_followed
 
 
 @pytest.mark.parametrize(('counts', 'interval', 'warned'), [(2, 1, True), (1, 2, True), (2, 2, False), (1, 1, False)])
@@ -24,3 +27,38 @@ def test_a_target_without_momentum_has_nothing_to_move(tmp_path):
     runner.optim_wrapper['accumulative_counts'] = 2
     runner.train()
     assert 'PreflightHook: the optimiser' not in log_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('keys', 'said'),
+    [
+        (dict(views='device'), r"views='device' is a key for tools/train\.py.*place_views\(cfg\)"),
+        (dict(speed=dict(channels_last=True)), r'speed=.* is a key for tools/train\.py.*add_speed_hook\(cfg\)'),
+    ],
+)
+def test_a_runner_that_passes_over_keys_of_its_config_is_stopped(keys, said, tmp_path):
+    runner = toy_runner(tmp_path, [PreflightHook()], branch=mlp_branch(), max_epochs=1)
+    runner.cfg.merge_from_dict(keys)
+    with pytest.raises(ValueError, match=said):
+        runner.train()
+
+
+def test_keys_that_were_followed_are_no_mistake():
+    crop = dict(type='viewplug.RandomResizedCrop', scale=8)
+    pipeline = [dict(type='viewplug.MultiView', num_views=2, transforms=[[crop]]), dict(type='PackInputs')]
+    cfg = Config(
+        dict(
+            model=dict(type='viewplug.Siamese'),
+            train_dataloader=dict(num_workers=0, dataset=dict(type='viewplug.ShapeScenes', pipeline=pipeline)),
+            views='device',
+            in_memory=True,
+            speed='auto',
+        )
+    )
+    with pytest.raises(ValueError, match='views'):
+        check_followed(cfg)
+    place_views(cfg)
+    with pytest.raises(ValueError, match="speed='auto'"):
+        check_followed(cfg)
+    add_speed_hook(cfg)
+    check_followed(cfg)

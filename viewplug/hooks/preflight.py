@@ -6,14 +6,17 @@ from torch.utils.data import DataLoader
 from viewplug.fixed_keys import warn_of_custom_keys
 from viewplug.hooks.agreement import check_agreement
 from viewplug.registry import HOOKS
+from viewplug.unfollowed_keys import check_followed
 from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
 class PreflightHook(Hook):
     """Refuse a training loader that yields no batch (mmengine would run through all epochs without one step), and
-    processes that do not begin alike (:func:`viewplug.hooks.agreement.check_agreement`). A momentum target that moves
-    more often or more seldom than the optimiser is a warning, and so are ``paramwise_cfg.custom_keys`` of no parameter.
+    processes that do not begin alike (:func:`viewplug.hooks.agreement.check_agreement`), and keys of the config that a
+    Runner without ``tools/train.py`` passes over (:func:`viewplug.unfollowed_keys.check_followed`). A momentum target
+    that moves more often or more seldom than the optimiser is a warning, and so are ``paramwise_cfg.custom_keys`` of no
+    parameter.
     """
 
     priority = 'VERY_HIGH'
@@ -21,6 +24,7 @@ class PreflightHook(Hook):
     def before_train(self, runner) -> None:
         check_loader(runner.train_dataloader, runner.world_size)
         check_agreement(runner)
+        check_followed(runner.cfg)
         warn_of_custom_keys(runner.cfg, unwrapped(runner.model))
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', None)
         interval = getattr(getattr(unwrapped(runner.model), 'target', None), 'update_interval', None)
