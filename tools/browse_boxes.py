@@ -1,6 +1,7 @@
 """Where a checkpoint sees the objects: a PNG sheet of images with heat map, box and sampled crops.
 
 python tools/browse_boxes.py CONFIG CHECKPOINT
+python tools/browse_boxes.py CONFIG CHECKPOINT --demo
 python tools/browse_boxes.py CONFIG CHECKPOINT --data-root /path/to/images --num 12 --out sheet.png
 
 The config need not use ContrastiveCrop: for any pre-training config with a random resized crop the sheet shows what
@@ -34,6 +35,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--alpha', type=float, help="of the crops' centres (default: that of the config, else 0.6)")
     parser.add_argument('--channel-order', choices=('bgr', 'rgb'), default='bgr', help='of the images as loaded')
     parser.add_argument('--data-root', metavar='DIR', help='draw images below DIR instead of the training data')
+    parser.add_argument('--demo', action='store_true', help='the checkpoint is of tools/train.py --demo')
     parser.add_argument('--seed', type=int, default=0, help='of the crops')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides')
     return parser.parse_args(argv)
@@ -57,13 +59,12 @@ def browse(args: argparse.Namespace) -> None:
     """
     import numpy as np
     import torch
-    from mmengine import Config
     from mmengine.registry import init_default_scope
 
     from viewplug.evaluation.crop_images import images_and_crop
     from viewplug.evaluation.localization import encoder_of, localise_batches
     from viewplug.evaluation.trained_model import trained_model
-    from viewplug.launch import UserError, check_data
+    from viewplug.launch import UserError, check_data, read_config
     from viewplug.visualization.box_sheet import draw_boxes
 
     for path in (args.config, args.checkpoint):
@@ -71,8 +72,10 @@ def browse(args: argparse.Namespace) -> None:
             raise UserError(f'no file {Path(path).resolve()}')
     if args.num < 1 or args.num_crops < 1:
         raise UserError(f'--num and --num-crops must be at least 1, got {args.num} and {args.num_crops}')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    training = dict(epochs=None, amp=None, launcher='none', work_dir=None)
+    options = {**args.cfg_options, 'in_memory': False, 'views': 'sample'}  # the pipeline shows the crop
+    asked = {**vars(args), **training, 'cfg_options': options, 'data_root': None}  # its folder comes below
+    cfg = read_config(args.config, argparse.Namespace(**asked))
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     if not args.data_root:
         check_data(cfg)

@@ -136,3 +136,20 @@ def test_a_pipeline_without_a_random_crop_is_named(tool, files, tmp_path, capsys
     config.write_text(text.replace('scale', 'crop_size'))
     assert tool.main([str(config), str(checkpoint), '--out', str(tmp_path / 'sheet.png')]) == 2
     assert 'no random resized crop in the train pipeline' in capsys.readouterr().err
+
+
+def test_a_demos_checkpoint_is_drawn_on_the_demos_images(tool, tmp_path):
+    from mmengine.registry import MODELS, DefaultScope
+    from train_runs import demo
+
+    from viewplug.launch import read_config
+
+    config = 'configs/contrastive_crop/cifar10/moco_ccrop.py'
+    cfg = read_config(ROOT / config, demo(config, tmp_path))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'epoch_1.pth')
+    options = [f'model.backbone.{key}=4' for key in ('base_channels', 'stem_channels')]
+    options += ['model.branches.image.head.queue_len=20', 'train_dataloader.dataset.num_images=24']
+    command = [str(ROOT / config), str(tmp_path / 'epoch_1.pth'), '--demo', '--out', str(tmp_path / 'sheet.png')]
+    assert tool.main([*command, '--num', '2', '--cfg-options', *options]) == 0
+    assert np.asarray(Image.open(tmp_path / 'sheet.png')).std() > 10
