@@ -29,6 +29,20 @@ def test_everything_that_counts_epochs_is_scaled():
     assert knn.interval == 10 and (boxes.start, boxes.interval) == (10, 5)
 
 
+def test_cycles_periods_and_steps_of_a_scheduler_end_with_the_run():
+    cycle = dict(type='OneCycleLR', by_epoch=True, total_steps=200, eta_max=0.1)
+    restarts = dict(type='CosineRestartLR', by_epoch=True, periods=[50, 75, 75], restart_weights=[1, 1, 1])
+    steps = dict(type='StepLR', by_epoch=True, step_size=60)
+    cfg = config()
+    cfg.param_scheduler = [cycle, restarts, steps]
+    set_epochs(cfg, 30)
+    cycle, restarts, steps = cfg.param_scheduler
+    assert (cycle.total_steps, steps.step_size) == (30, 9)
+    assert restarts.periods == [8, 11, 11] and sum(restarts.periods) == 30
+    set_epochs(cfg, 1)
+    assert (cycle.total_steps, restarts.periods, steps.step_size) == (1, [1, 1, 1], 1)
+
+
 def test_a_warm_up_that_shrinks_to_nothing_is_left_out():
     cfg = config()
     set_epochs(cfg, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
+
 from mmengine import Config
 
 from viewplug.registry import class_name
@@ -10,9 +12,10 @@ from viewplug.registry import class_name
 def set_epochs(cfg: Config, epochs: int) -> None:
     """Make an epoch-based config ``epochs`` long, and its schedulers with it.
 
-    Every scheduler's ``begin``, ``end``, ``T_max`` and ``milestones`` are scaled by new over old length; one that
-    shrinks to no epoch is left out. LocalizationHook's ``start`` and ``interval`` go along, and the ``warmup_epochs``
-    of the model's heads (DistillHead's temperature); other hooks' intervals stay.
+    Every scheduler's ``begin``, ``end``, ``T_max``, ``total_steps``, ``step_size``, ``milestones`` and ``periods`` are
+    scaled by new over old length; one that shrinks to no epoch is left out. LocalizationHook's ``start`` and
+    ``interval`` go along, and the ``warmup_epochs`` of the model's heads (DistillHead's temperature); other hooks'
+    intervals stay.
 
     Raises:
         ValueError: ``epochs`` is below 1, or the config does not count epochs.
@@ -30,11 +33,14 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     for scheduler in cfg.get('param_scheduler') or []:
         if not scheduler.get('by_epoch', True):
             continue
-        for key in ('begin', 'end', 'T_max'):
+        for key, least in (('begin', 0), ('end', 0), ('T_max', 0), ('total_steps', 1), ('step_size', 1)):
             if isinstance(scheduler.get(key), int):
-                scheduler[key] = round(scheduler[key] * factor)
+                scheduler[key] = max(least, round(scheduler[key] * factor))
         if 'milestones' in scheduler:
             scheduler.milestones = [round(milestone * factor) for milestone in scheduler.milestones]
+        if 'periods' in scheduler:  # their ends are scaled, so that they still reach the end of the run
+            ends = [0, *(round(end * factor) for end in accumulate(scheduler.periods))]
+            scheduler.periods = [max(1, after - before) for before, after in pairwise(ends)]
     for hook in cfg.get('custom_hooks') or []:
         if class_name(hook['type']) == 'LocalizationHook' and hook.get('by_epoch', True):
             hook.start = round(hook.start * factor)

@@ -1,11 +1,15 @@
 """PreflightHook: what would not be noticed for hours."""
 
+from types import SimpleNamespace
+
 import pytest
 from mmengine import Config
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from toy_runs import log_of, toy_runner
 from toys import mlp_branch
 
 from viewplug.hooks import PreflightHook
+from viewplug.hooks.preflight import warn_of_waiting
 from viewplug.switches import add_speed_hook, place_views
 from viewplug.unfollowed_keys import check_followed
 
@@ -62,3 +66,20 @@ def test_keys_that_were_followed_are_no_mistake():
         check_followed(cfg)
     add_speed_hook(cfg)
     check_followed(cfg)
+
+
+def test_what_waits_for_a_validation_that_never_comes_is_a_warning(tmp_path):
+    early = dict(type='EarlyStoppingHook', monitor='accuracy')
+    best = dict(checkpoint=dict(type='CheckpointHook', save_best='accuracy', rule='greater'))
+    runner = toy_runner(tmp_path, [PreflightHook(), early], branch=mlp_branch(), max_epochs=1, default_hooks=best)
+    runner.param_schedulers = [dict(type='ReduceOnPlateauLR', monitor='accuracy')]
+    runner.train()
+    (said,) = [line for line in log_of(tmp_path).splitlines() if 'nothing will come of' in line]
+    assert all(part in said for part in ('ReduceOnPlateauLR', 'EarlyStoppingHook', 'checkpoint.save_best'))
+
+
+@pytest.mark.parametrize(
+    ('val_loop', 'hooks'), [(object(), [EarlyStoppingHook('accuracy')]), (None, [CheckpointHook(), PreflightHook()])]
+)
+def test_no_warning_where_there_is_a_validation_or_nothing_waits_for_one(val_loop, hooks):
+    warn_of_waiting(SimpleNamespace(val_loop=val_loop, hooks=hooks, param_schedulers=None, logger=None))

@@ -1,6 +1,6 @@
 """What would make a run end without training, or its processes train apart, said before it starts."""
 
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from torch.utils.data import DataLoader
 
 from viewplug.fixed_keys import warn_of_custom_keys
@@ -16,7 +16,7 @@ class PreflightHook(Hook):
     processes that do not begin alike (:func:`viewplug.hooks.agreement.check_agreement`), and keys of the config that a
     Runner without ``tools/train.py`` passes over (:func:`viewplug.unfollowed_keys.check_followed`). A momentum target
     that moves more often or more seldom than the optimiser is a warning, and so are ``paramwise_cfg.custom_keys`` of no
-    parameter.
+    parameter, and parts of mmengine that wait for a validation which a run does not have.
     """
 
     priority = 'VERY_HIGH'
@@ -26,6 +26,7 @@ class PreflightHook(Hook):
         check_agreement(runner)
         check_followed(runner.cfg)
         warn_of_custom_keys(runner.cfg, unwrapped(runner.model))
+        warn_of_waiting(runner)
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', None)
         interval = getattr(getattr(unwrapped(runner.model), 'target', None), 'update_interval', None)
         if counts and interval and counts != interval:
@@ -35,6 +36,25 @@ class PreflightHook(Hook):
                 f'model.target.update_interval={counts}. Negatives and centres are those of a forward all the same; a '
                 'large batch with its exact gradient is model.grad_cache.'
             )
+
+
+def warn_of_waiting(runner) -> None:
+    """What acts on the metrics of mmengine's validation loop only (k-NN accuracy of ``viewplug.KNNHook`` is none)."""
+    if runner.val_loop is not None:
+        return
+    schedulers = runner.param_schedulers
+    schedulers = sum(schedulers.values(), []) if isinstance(schedulers, dict) else schedulers or []
+    waiting = [f'param_scheduler {type(one).__name__}' for one in schedulers if getattr(one, 'need_val_args', False)]
+    for hook in runner.hooks:
+        if isinstance(hook, EarlyStoppingHook):
+            waiting.append(type(hook).__name__)
+        if isinstance(hook, CheckpointHook) and hook.save_best is not None:
+            waiting.append('default_hooks.checkpoint.save_best')
+    if waiting:
+        runner.logger.warning(
+            'PreflightHook: without val_dataloader, val_cfg and val_evaluator there is no validation, and nothing will '
+            f'come of {", ".join(waiting)}; metrics in the log do not count as one.'
+        )
 
 
 def check_loader(loader: DataLoader, world_size: int = 1) -> None:
