@@ -33,7 +33,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--encoder', choices=('online', 'target'))
     parser.add_argument('--heatmap', choices=('auto', 'features', 'attention', 'token_norm'))
     parser.add_argument('--alpha', type=float, help="of the crops' centres (default: that of the config, else 0.6)")
-    parser.add_argument('--channel-order', choices=('bgr', 'rgb'), default='bgr', help='of the images as loaded')
+    parser.add_argument(
+        '--channel-order',
+        choices=('bgr', 'rgb'),
+        help="of the images as loaded (default: 'bgr' where the pre-processor swaps channels, else 'rgb')",
+    )
     parser.add_argument('--data-root', metavar='DIR', help='draw images below DIR instead of the training data')
     parser.add_argument('--demo', action='store_true', help='the checkpoint is of tools/train.py --demo')
     parser.add_argument('--seed', type=int, default=0, help='of the crops')
@@ -65,7 +69,7 @@ def browse(args: argparse.Namespace) -> None:
     from viewplug.evaluation.localization import encoder_of, localise_batches
     from viewplug.evaluation.trained_model import trained_model
     from viewplug.launch import UserError, check_data, read_config
-    from viewplug.visualization.box_sheet import draw_boxes
+    from viewplug.visualization.box_sheet import draw_boxes, order_as_loaded
 
     for path in (args.config, args.checkpoint):
         if not Path(path).is_file():
@@ -93,8 +97,9 @@ def browse(args: argparse.Namespace) -> None:
         )
     batch = torch.stack(read), torch.ones(len(read), dtype=bool)
     (found,) = localise_batches(model, [batch], adaptive=adaptive, backbone=encoder_of(model, encoder), **settings)
+    order = args.channel_order or order_as_loaded(model.data_preprocessor)
     np.random.seed(args.seed)
-    sheet = draw_boxes(batch[0], found.heatmaps, found.found.boxes, crop, args.channel_order, args.num_crops)
+    sheet = draw_boxes(batch[0], found.heatmaps, found.found.boxes, crop, order, args.num_crops)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(args.out)
     whole = int(found.found.whole.sum())

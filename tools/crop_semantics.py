@@ -35,7 +35,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--bins', type=int, default=8, help='of the distance')
     parser.add_argument('--threshold', type=float, default=0.1, help='k of the boxes')
     parser.add_argument('--alpha', type=float, help="of the crops' centres (default: that of the config, else 0.6)")
-    parser.add_argument('--channel-order', choices=('bgr', 'rgb'), default='bgr', help='of the images as loaded')
+    parser.add_argument(
+        '--channel-order',
+        choices=('bgr', 'rgb'),
+        help="of the images as loaded (default: 'bgr' where the pre-processor swaps channels, else 'rgb')",
+    )
     parser.add_argument('--seed', type=int, default=0, help='of the crops')
     parser.add_argument('--device', help='default: a GPU if there is one')
     parser.add_argument('--data-root', metavar='DIR', help='images below DIR instead of the training data')
@@ -62,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
     from viewplug.evaluation.localization import localise_batches
     from viewplug.evaluation.trained_model import trained_model
     from viewplug.launch import UserError, read_config
+    from viewplug.visualization.box_sheet import order_as_loaded
     from viewplug.visualization.contrastive_plots import plot_semantics
 
     for name in ('num', 'pairs', 'bins'):
@@ -76,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     model, _ = trained_model(cfg, args.checkpoint)
     images, crop = images_and_crop(cfg, args.data_root, args.alpha)
-    scorer = build_scorer(args.scorer, args.channel_order)
+    scorer = build_scorer(args.scorer, args.channel_order or order_as_loaded(model.data_preprocessor))
     scorer.model.to(device)  # mmengine's models tell their data_preprocessor, if asked themselves
     picked = np.linspace(0, len(images) - 1, min(args.num, len(images))).round().astype(int).tolist()
     done = 0

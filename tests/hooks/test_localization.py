@@ -28,7 +28,7 @@ from toy_runs import log_of
 from viewplug.box_store import BoxStore
 from viewplug.datasets import ImageFolder
 from viewplug.evaluation import localization
-from viewplug.hooks import LocalizationHook
+from viewplug.hooks import LocalizationHook, box_report
 from viewplug.hooks.box_targets import BoxTargets
 
 NOW = dict(start=0, interval=1, threshold=0.5)
@@ -381,6 +381,17 @@ def test_a_sheet_of_heat_maps_boxes_and_crops_is_drawn_at_each_update(tmp_path):
     assert sheets[0].shape == sheets[1].shape
     logged = sorted(path.name for path in tmp_path.glob('*/vis_data/vis_image/*'))
     assert logged == ['vis_boxes_0.png', 'vis_boxes_1.png']
+
+
+@pytest.mark.parametrize(
+    ('swaps', 'given', 'drawn'), [(True, None, 'bgr'), (False, None, 'rgb'), (False, 'bgr', 'bgr')]
+)
+def test_images_are_drawn_in_the_order_that_the_pre_processor_takes_them_in(swaps, given, drawn, tmp_path, monkeypatch):
+    orders = []
+    monkeypatch.setattr(box_report, 'draw_boxes', lambda *args: orders.append(args[4]) or Image.new('RGB', (4, 4)))
+    net = dict(model(), data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=swaps))
+    run(tmp_path, [dict(NOW, num_drawn=1, channel_order=given)], epochs=1, net=net)
+    assert orders == [drawn]
 
 
 def test_without_localize_the_hook_says_so_and_does_nothing(tmp_path):

@@ -18,7 +18,7 @@ model = dict(
         neck=dict(type='viewplug.MLPNeck', out_channels=8),
         head=dict(type='viewplug.QueueHead', queue_len=8, feat_dim=8, loss=dict(type='viewplug.InfoNCELoss')))),
     target=dict(type='viewplug.MomentumTarget'))
-data_preprocessor = dict(mean=[127.5] * 3, std=[127.5] * 3)
+data_preprocessor = dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True)
 view = [dict(type='{crop}', scale=64), dict(type='mmpretrain.RandomFlip', prob=0.5)]
 train_dataloader = dict(dataset=dict(
     type='viewplug.ShapeScenes', num_images=10, image_size=48,

@@ -11,8 +11,9 @@ from torch import Tensor
 from viewplug.hooks.box_sources import ForwardBoxes, ViewBoxes
 from viewplug.hooks.box_targets import BoxTargets
 from viewplug.ops.heatmap_boxes import HeatmapBoxes
+from viewplug.unwrapping import unwrapped
 from viewplug.views import ViewGeometry
-from viewplug.visualization.box_sheet import draw_boxes
+from viewplug.visualization.box_sheet import draw_boxes, order_as_loaded
 
 
 def report_boxes(
@@ -62,13 +63,14 @@ def report_boxes(
 
 
 def draw_update(
-    runner, path: Path, step: int, source: ForwardBoxes | ViewBoxes, targets: BoxTargets, number: int, order: str
+    runner, path: Path, step: int, source: ForwardBoxes | ViewBoxes, targets: BoxTargets, number: int, order: str | None
 ) -> None:
     """Heat maps, boxes and crops of the first ``number`` images to ``path`` and the visualizer.
 
     Args:
-        order: of the channels as images are loaded, 'bgr' or 'rgb'.
+        order: of the channels as images are loaded, 'bgr' or 'rgb'; None: as the pre-processor takes them.
     """
+    order = order or order_as_loaded(unwrapped(runner.model).data_preprocessor)
     images = targets.whole_images(source.reading.size)
     pixels = torch.stack([images[index][0] for index in range(min(number, len(images)))])
     boxes, crop = targets.read()[: len(pixels)], targets.targets[0].crops[0]

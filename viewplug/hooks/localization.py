@@ -71,7 +71,8 @@ class LocalizationHook(Hook):
         grid: Cells along a side of the maps of ``source='views'``.
         grid_device: Where those are kept; None: where the features are.
         num_drawn: Images of the first data set to draw at each update, to ``work_dir/vis_boxes`` and the visualizer.
-        channel_order: Of the images as they are loaded, for drawing: 'bgr' (mmcv's loaders) or 'rgb'.
+        channel_order: Of the images as they are loaded, for drawing: 'bgr' or 'rgb'; None: 'bgr' (mmcv's loaders) where
+            the pre-processor swaps channels, else 'rgb'.
 
     Raises:
         ValueError: an argument out of its range; before training: no ContrastiveCrop found, no such encoder, or a
@@ -94,7 +95,7 @@ class LocalizationHook(Hook):
         grid: int = 14,
         grid_device: str | torch.device | None = None,
         num_drawn: int = 0,
-        channel_order: Literal['bgr', 'rgb'] = 'bgr',
+        channel_order: Literal['bgr', 'rgb'] | None = None,
     ) -> None:
         check_least('LocalizationHook', 0, start=start, num_drawn=num_drawn, num_workers=num_workers)
         check_least('LocalizationHook', 1, interval=interval, grid=grid, batch_size=batch_size)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
 from viewplug.crop_sampling import sample_crop
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 MIN_HEIGHT = 96
 BOX_COLOUR = (255, 220, 0)
 CROP_COLOURS = ((80, 200, 255), (120, 255, 120), (255, 120, 200), (255, 160, 60))
+
+
+def order_as_loaded(preprocessor: nn.Module) -> str:
+    """Channels of the images that a data preprocessor gets: 'bgr' where it swaps them for the network, else 'rgb'."""
+    return 'bgr' if getattr(preprocessor, '_channel_conversion', False) else 'rgb'
 
 
 def draw_boxes(
