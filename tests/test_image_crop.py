@@ -91,3 +91,9 @@ def test_it_imports_without_openmmlab():
         'print(viewplug.image_crop.ContrastiveImageCrop(8)(numpy.zeros((9, 9, 3), numpy.uint8)).shape)'
     )
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == '(8, 8, 3)\n'
+
+
+@pytest.mark.parametrize('box', [(50, 60, 200, 220), (0, 0, 200, 220), torch.tensor([0.0, 0.5, 3.0, 1.0])])
+def test_a_box_in_pixels_is_refused(box):
+    with pytest.raises(ValueError, match='fractions of the image, got .*: divide pixels by its width and height'):
+        ContrastiveImageCrop(8)(np.zeros((300, 300, 3), np.uint8), box)

@@ -22,7 +22,10 @@ def parse_args():
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a config file')
-    parser.add_argument('--work-dir', help='where logs, pictures and checkpoints go (default: work_dirs/<config name>)')
+    parser.add_argument(
+        '--work-dir',
+        help='where logs, pictures and checkpoints go (default: that of the config, or work_dirs/<config name>)',
+    )
     parser.add_argument(
         '--resume',
         nargs='?',

@@ -10,6 +10,9 @@ from torchvision.transforms.functional import resized_crop
 
 from viewplug.crop_sampling import Box, Center, center_distribution, check_ranges, sample_crop
 
+FAR_OUTSIDE = 2.0
+"""Fractions stick out of the image by a rounding, or a little; pixels do by far more."""
+
 AnyImage = TypeVar('AnyImage', Image.Image, np.ndarray, torch.Tensor)
 
 
@@ -63,7 +66,15 @@ class ContrastiveImageCrop:
 
         Returns:
             The view, of the same kind and data type.
+
+        Raises:
+            ValueError: a box in pixels, or not of four numbers.
         """
+        if box is not None and np.fmax.reduce(np.asarray(box, float), axis=None) > FAR_OUTSIDE:
+            raise ValueError(
+                f'box is x0, y0, x1, y1 as fractions of the image, got {[float(value) for value in box]}: '
+                'divide pixels by its width and height'
+            )
         if isinstance(image, np.ndarray):
             channels_first = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(image).transpose(2, 0, 1)))
             view = self(channels_first, box).numpy().transpose(1, 2, 0)
