@@ -70,9 +70,10 @@ class ContrastiveImageCrop:
         Raises:
             ValueError: a box in pixels, or not of four numbers.
         """
-        if box is not None and np.fmax.reduce(np.asarray(box, float), axis=None) > FAR_OUTSIDE:
+        corners = box.tolist() if hasattr(box, 'tolist') else box or ()
+        if len(corners) == 4 and any(corner > FAR_OUTSIDE for corner in corners):
             raise ValueError(
-                f'box is x0, y0, x1, y1 as fractions of the image, got {[float(value) for value in box]}: '
+                f'box is x0, y0, x1, y1 as fractions of the image, got {list(corners)}: '
                 'divide pixels by its width and height'
             )
         if isinstance(image, np.ndarray):
