@@ -183,6 +183,18 @@ def test_large_images_become_floats_a_part_at_a_time(monkeypatch):
     [
         (lambda cfg: cfg.model.update(type='mmpretrain.MoCo'), "viewplug.Siamese', got 'mmpretrain.MoCo'"),
         (lambda cfg: cfg.train_dataloader.dataset.update(pipeline=[]), 'one MultiView'),
+        (
+            lambda cfg: cfg.train_dataloader.dataset.pipeline[0].update(type='OwnMultiView'),
+            r"pipeline\.0\.type='OwnMultiView' is another; set views='sample'",
+        ),
+        (
+            lambda cfg: cfg.train_dataloader.dataset.pipeline.insert(0, dict(type='mylab.QueryCrops')),
+            r"pipeline\.0\.type='mylab\.QueryCrops' is another",
+        ),
+        (
+            lambda cfg: cfg.update(data_preprocessor=dict(type='mylab.SelfSupDataPreprocessor')),
+            r"data_preprocessor\.type='mylab\.SelfSupDataPreprocessor' is another",
+        ),
     ],
 )
 def test_what_cannot_be_moved_is_said(change, message):
@@ -190,6 +202,24 @@ def test_what_cannot_be_moved_is_said(change, message):
     change(cfg)
     with pytest.raises(ValueError, match=message):
         to_device_views(cfg)
+
+
+class ColorJitter(torch.nn.Identity):
+    """Of another package, under a name that mmpretrain and viewplug have too."""
+
+
+@pytest.mark.parametrize(
+    ('kind', 'message'),
+    [
+        ('Posterize', "Posterize is not among the steps of views cut in batch: .*; others need views='sample'"),
+        ('mylab.ColorJitter', "know steps of viewplug, mmpretrain, mmcv, got type='mylab.ColorJitter'"),
+        (ColorJitter, "know steps of viewplug, mmpretrain, mmcv, got type=<class '.*ColorJitter'>"),
+    ],
+    ids=str,
+)
+def test_a_step_of_somebody_else_is_not_taken_for_ours_of_the_same_name(kind, message):
+    with pytest.raises(ValueError, match=message):
+        BatchViews([[CUT[0], dict(type=kind)]], 2)
 
 
 class Losses(Diary):

@@ -9,6 +9,12 @@ from torch import Tensor, nn
 
 from viewplug.ops.channels_first import in_torchs_order
 
+NO_MAPS = (
+    'this backbone gives none: its outputs are vectors or tokens, as a ViT with a class token has them, and '
+    "mmpretrain's ConvNeXt without gap_before_final_norm=False"
+)
+"""Why something that reads maps (N, C, H, W) cannot."""
+
 
 @torch.no_grad()
 def backbone_layout(

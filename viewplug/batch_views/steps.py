@@ -36,6 +36,9 @@ OPERATORS = dict(
     Sobel=Sobel,
 )
 
+PACKAGES = ('viewplug', 'mmpretrain', 'mmcv', 'mmengine')
+"""Whose steps these stand in for; of the same name elsewhere another class may hide."""
+
 
 def build_crop(cfg: Mapping[str, Any] | None) -> Any:
     """The crop that a view starts with, from its config.
@@ -67,7 +70,9 @@ def build_operator(cfg: Mapping[str, Any]) -> Operator:
 def _build(known: Mapping[str, type], cfg: Mapping[str, Any]) -> Any:
     name = _name(cfg)
     if name not in known:
-        raise ValueError(f'{name} is not among the steps of views cut in batch: {", ".join(known)}')
+        raise ValueError(
+            f"{name} is not among the steps of views cut in batch: {', '.join(known)}; others need views='sample'"
+        )
     arguments = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
     accepted = _arguments(known[name])
     unknown = [key for key in arguments if key not in accepted]
@@ -91,7 +96,19 @@ def _arguments(kind: type) -> list[str]:
     return accepted
 
 
+def package_of(cfg: Mapping[str, Any]) -> str:
+    """Of a step's class; a bare name is taken for one of ``PACKAGES``."""
+    kind = cfg['type']
+    if not isinstance(kind, str):
+        return kind.__module__.split('.')[0]
+    return kind.split('.')[0] if '.' in kind else cfg.get('_scope_', PACKAGES[0])
+
+
 def _name(cfg: Mapping[str, Any]) -> str:
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
         raise ValueError(f'a step of a view cut in batch is a dict with a type, got {cfg!r}')
+    if package_of(cfg) not in PACKAGES:
+        raise ValueError(
+            f"views cut in batch know steps of {', '.join(PACKAGES[:3])}, got type={cfg['type']!r}; set views='sample'"
+        )
     return class_name(cfg['type'])

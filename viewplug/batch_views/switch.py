@@ -6,13 +6,15 @@ import inspect
 
 from mmengine import Config
 
+from viewplug.batch_views.steps import PACKAGES, package_of
 from viewplug.mistakes import near
 from viewplug.model_config import preprocessor_config
 from viewplug.registry import class_name
 from viewplug.transforms.multi_view import MultiView
 from viewplug.transforms.query_crops import QueryCrops
 
-BESIDE = ('QueryCrops', 'BlockMasks')
+MOVED = ('MultiView', 'QueryCrops', 'BlockMasks')
+REPLACED = ('ViewsDataPreprocessor', 'SelfSupDataPreprocessor')
 OF_MMENGINE = ('type', '_scope_')
 """Keys of a step that are no arguments; parts of another package's config have a scope."""
 PACKING = ('PackInputs', 'PackViews')
@@ -29,7 +31,8 @@ def to_device_views(cfg: Config, in_memory: bool = False) -> None:
             once, so random ones there are frozen.
 
     Raises:
-        ValueError: another model, or no MultiView in the pipeline of the data set, which must not be a wrapper.
+        ValueError: another model, no MultiView in the pipeline of the data set, which must not be a wrapper, or one
+            that is a class of somebody else.
     """
     if class_name(cfg.model.type) != 'Siamese':
         raise ValueError(f"views='device' is for model.type='viewplug.Siamese', got {cfg.model.type!r}")
@@ -43,7 +46,8 @@ def to_device_views(cfg: Config, in_memory: bool = False) -> None:
 def _move_views(cfg: Config, preprocessor: dict) -> None:
     loader = cfg.train_dataloader
     steps = loader.dataset.get('pipeline', [])
-    places = [place for place, step in enumerate(steps) if class_name(step['type']).endswith('MultiView')]
+    _check_ours(steps, preprocessor)
+    places = [place for place, step in enumerate(steps) if class_name(step['type']) == 'MultiView']
     if len(places) != 1:
         raise ValueError(
             "views='device' needs one MultiView in train_dataloader.dataset.pipeline, got "
@@ -66,9 +70,23 @@ def _move_views(cfg: Config, preprocessor: dict) -> None:
         **_beside(steps),
     }
     cfg.model.pop('data_preprocessor', None)
-    moved = ('MultiView', *BESIDE)
-    loader.dataset.pipeline = [step for step in steps if not class_name(step['type']).endswith(moved)]
+    loader.dataset.pipeline = [step for step in steps if class_name(step['type']) not in MOVED]
     loader.collate_fn = dict(type='pseudo_collate')
+
+
+def _check_ours(steps: list[dict], preprocessor: dict) -> None:
+    """Refuse what would be put aside for a class of ours, and may do something else."""
+    kinds = {f'train_dataloader.dataset.pipeline.{place}': (step, MOVED) for place, step in enumerate(steps)}
+    if 'type' in preprocessor:
+        kinds['data_preprocessor'] = preprocessor, REPLACED
+    for key, (part, ours) in kinds.items():
+        name = class_name(part['type'])
+        alike = name.endswith(MOVED) or ours is REPLACED
+        if alike and (name not in ours or package_of(part) not in PACKAGES):
+            raise ValueError(
+                f"views='device' puts BatchViews in place of viewplug's and mmpretrain's {', '.join(ours)}, and "
+                f"{key}.type={part['type']!r} is another; set views='sample'"
+            )
 
 
 def _beside(steps: list[dict]) -> dict:
@@ -76,7 +94,7 @@ def _beside(steps: list[dict]) -> dict:
     found = {}
     for step in steps:
         settings = {key: value for key, value in step.items() if key not in OF_MMENGINE}
-        if class_name(step['type']).endswith('QueryCrops'):
+        if class_name(step['type']) == 'QueryCrops':
             try:
                 whole = inspect.signature(QueryCrops).bind(**settings)
             except TypeError as error:
@@ -85,7 +103,7 @@ def _beside(steps: list[dict]) -> dict:
             number, own = whole.arguments.pop('num'), whole.arguments.pop('transforms')
             crop = dict(type='viewplug.RandomResizedCrop', **whole.arguments)
             found['queries'] = dict(num=number, transforms=[crop, *own])
-        elif class_name(step['type']).endswith('BlockMasks'):
+        elif class_name(step['type']) == 'BlockMasks':
             found['masks'] = settings
     return found
 

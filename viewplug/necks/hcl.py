@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from viewplug.argument_kinds import check_least
-from viewplug.backbones.layout import all_maps
+from viewplug.backbones.layout import NO_MAPS, all_maps
 from viewplug.necks.mlp import MLPNeck
 from viewplug.ops import at_least_float32
 from viewplug.registry import MODELS
@@ -111,8 +111,7 @@ class SpatialPyramid(BaseModule):
             raise ValueError(f'HCLNeck: {len(in_channels)} in_channels, but {len(strides)} in_strides')
         if strides and not any(strides):
             raise ValueError(
-                'HCLNeck reads maps (N, C, H, W), and this backbone gives none: its outputs are vectors or tokens, as '
-                'a ViT with a class token has them; take a backbone that gives maps, or viewplug.MLPNeck'
+                f'HCLNeck reads maps (N, C, H, W), and {NO_MAPS}; take a backbone that gives maps, or viewplug.MLPNeck'
             )
         fusion_stride = map_stride if fusion_stride is None else fusion_stride
         for name, value in (('map_stride', map_stride), ('fusion_stride', fusion_stride)):

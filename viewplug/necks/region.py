@@ -10,7 +10,7 @@ from mmengine.model import BaseModule, ModuleDict, ModuleList
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from viewplug.backbones.layout import all_maps
+from viewplug.backbones.layout import NO_MAPS, all_maps
 from viewplug.registry import MODELS
 
 
@@ -150,10 +150,7 @@ def find_levels(stages: Sequence[str | int], strides: Sequence[int | None]) -> t
         )
     strides = list(strides)
     if strides and not any(strides):
-        raise ValueError(
-            'RegionNeck reads maps (N, C, H, W), and this backbone gives none: its outputs are vectors or tokens, as a '
-            'ViT with a class token has them; take a backbone that gives maps'
-        )
+        raise ValueError(f'RegionNeck reads maps (N, C, H, W), and {NO_MAPS}; take a backbone that gives maps')
     wanted = [2 ** int(stage[1:]) if isinstance(stage, str) else stage for stage in stages]
     if len(set(wanted)) < len(wanted):
         raise ValueError(f'RegionNeck: stages={stages} names a level twice')

@@ -102,7 +102,8 @@ class HeatmapProbe:
             shape = tuple(maps[-1].shape) if maps else None
             raise ValueError(
                 f"heatmap='features' needs maps (N, C, h, w) from the backbone, and the last output of {self.name} has "
-                f"the shape {shape}; for a ViT set heatmap='attention' or 'token_norm'"
+                f"the shape {shape}; for a ViT set heatmap='attention' or 'token_norm', for mmpretrain's ConvNeXt "
+                'gap_before_final_norm=False'
             )
         return maps[-1]
 
