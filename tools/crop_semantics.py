@@ -100,6 +100,12 @@ def run(args: argparse.Namespace) -> None:
         if args.predicted or any('gt_label' not in info for info in infos):
             labels = scorer(pixels.float())[0].argmax(dim=1)
         else:
+            named, told = len(images.leaf.metainfo.get('classes') or ()), scorer(pixels[:1].float())[0].shape[1]
+            if named and named != told:
+                raise UserError(
+                    f'the images are of {named} classes and the scorer tells {told}: with --predicted they have '
+                    'the class that it sees in them'
+                )
             labels = torch.tensor([int(info['gt_label']) for info in infos], device=device)
         boxes = batch.found.boxes.cpu()
         for name, pairs in judge_crops(scorer, pixels, labels, boxes, crop, args.pairs, args.seed + start).items():

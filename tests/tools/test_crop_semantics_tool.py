@@ -142,6 +142,15 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(scorer, options, sentence, to
     assert re.search(sentence, capsys.readouterr().err)
 
 
+def test_labels_of_other_classes_than_the_scorers_are_refused(tool, files, tmp_path, capsys):
+    weights = tmp_path / 'thousand.pth'
+    torch.save(torchvision.models.mobilenet_v3_small().state_dict(), weights)
+    command = [*files[:2], '--scorer', 'mobilenet_v3_small', str(weights), '--num', '2', '--pairs', '1']
+    assert tool.main(command) == 2
+    assert 'images are of 12 classes and the scorer tells 1000: with --predicted' in capsys.readouterr().err
+    assert tool.main([*command, '--predicted', '--out', str(tmp_path / 'found.json')]) == 0
+
+
 def test_weights_that_cannot_be_downloaded_are_one_sentence(tool, monkeypatch, capsys, files):
     def offline(name, weights):
         raise URLError('no network')
