@@ -102,3 +102,12 @@ def test_mixed_precision_for_gpus_is_told_the_one_for_cpus(kind):
     wrapper = Config(dict(type=kind, dtype='bfloat16', optimizer=dict(type='SGD', lr=0.1)))._cfg_dict
     text = said(lambda: build_optim_wrapper(network, wrapper), dict(optim_wrapper=wrapper))
     assert f'optim_wrapper.type={kind} is for GPUs; on a CPU set it to' in text and 'CPUAmpOptimWrapper' in text
+
+
+def test_an_assertion_without_words_is_quoted():
+    from mmpretrain.models.necks import MoCoV2Neck
+
+    maps = (torch.zeros(1, 4, 2, 2),) * 2
+    neck = MoCoV2Neck(in_channels=4, hid_channels=4, out_channels=4)
+    text = said(lambda: neck(maps), dict(model=dict()))
+    assert text.startswith('AssertionError: an assertion failed: `assert len(x) == 1` in mocov2_neck.py')

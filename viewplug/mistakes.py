@@ -82,20 +82,33 @@ def _text(error: Exception) -> str:
         return f'{error.strerror}: {error.filename}' if error.filename else error.strerror
     first = error.args[0] if error.args and not isinstance(error, UnicodeError) else ''
     text = (first if isinstance(first, str) and first else str(error)).strip()
-    text = text or ('an assertion failed' if isinstance(error, AssertionError) else type(error).__name__)
+    text = text or (_assertion(error) if isinstance(error, AssertionError) else type(error).__name__)
     if 'Original Traceback' in text:  # of a loader's worker
         text = text.splitlines()[-1].split(': ', 1)[-1]
     return text
 
 
+def _assertion(error: AssertionError) -> str:
+    """What was asserted, in a library that says nothing of it."""
+    file, line = _origin(error)
+    return f'an assertion failed: `{line}` in {os.path.basename(file)}' if line else 'an assertion failed'
+
+
 def _raised_here(error: Exception) -> bool:
     """Whether a ``raise`` of viewplug's made it, and not a library that viewplug called, torch's C++ among them."""
+    file, line = _origin(error)
+    return file.startswith(HERE) and 'raise' in line
+
+
+def _origin(error: Exception) -> tuple[str, str]:
+    """The file where it came up, and the line there; empty where it was never raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    if trace is None or not trace.tb_frame.f_code.co_filename.startswith(HERE):
-        return False
-    return 'raise' in linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    if trace is None:
+        return '', ''
+    file = trace.tb_frame.f_code.co_filename
+    return file, linecache.getline(file, trace.tb_lineno).strip()
 
 
 def _frames(error: Exception) -> list:
