@@ -23,6 +23,8 @@ def require(*modules: str) -> None:
             importlib.import_module(module)
         except ImportError as error:
             extra = EXTRA.get(module, 'onedl')
-            official = ", or '.[openmmlab]' where the official mmengine line is installed" * (extra == 'onedl')
+            official = ", or -e '.[openmmlab]' without -c where the official mmengine line is installed" * (
+                extra == 'onedl'
+            )
             command = f"pip install -c constraints.txt -e '.[{extra}]' in its folder"
             raise ImportError(f'viewplug needs {module} ({error}): {command}{official}') from None
