@@ -24,8 +24,9 @@ class DistillHead(BaseModule):
 
     Target logits are centred by a moving average of their mean, over all processes, and sharpened by a low
     temperature; together these keep the network from collapsing to a uniform or a one-prototype output. The centre
-    moves once a step, behind the loss, which used the old one. Each target view's distribution is computed once, and
-    each online view meets the sum of those it is compared with.
+    moves once a training forward (where gradients accumulate, several times a step of the optimiser), behind the loss,
+    which used the old one. Each target view's distribution is computed once, and each online view meets the sum of
+    those it is compared with.
 
     Args:
         loss: config or instance of ``viewplug.DINOLoss`` (default), which holds the online temperature.
