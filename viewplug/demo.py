@@ -52,7 +52,6 @@ MOMENTUM = 0.98
 # prototypes after 300 steps.
 ADAMW_LEARNING_RATE, DISTILL_MOMENTUM, TEACHER_TEMPERATURE = 5e-4, 0.99, 0.02
 EPOCHS = 24
-STAGE1_SHARE = 2  # the stage before has half of this
 CROPS = ('RandomResizedCrop', 'ContrastiveCrop')
 TOO_STRONG = ('GaussianBlur',)  # at 32 pixels blur leaves nothing to see
 

@@ -19,8 +19,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from viewplug.amp import set_amp
+from viewplug.cpu_processes import use_gloo
 from viewplug.datasets import CorruptImagesError
-from viewplug.demo import STAGE1_SHARE, to_demo
+from viewplug.demo import to_demo
 from viewplug.fixed_keys import check_fixed_keys
 from viewplug.hooks.preflight import PreflightHook, check_loader
 from viewplug.host_memory import keep_freed_memory
@@ -29,6 +30,7 @@ from viewplug.options import merge_options, of_stage
 from viewplug.rehearsal import rehearse
 from viewplug.resuming import check_whole, latest_checkpoint, resume_from
 from viewplug.schedule import set_epochs
+from viewplug.stage_lengths import LENGTHS, set_lengths
 from viewplug.switches import add_speed_hook, name_classes, place_views, speed_switches
 from viewplug.training_data import UserError, check_data, set_data_root
 from viewplug.transfer.start_from import start_from
@@ -70,15 +72,11 @@ def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> 
     with _sentences():
         check_names(path, cfg)
         options = of_stage(args.cfg_options, stage)
-        for name in ('stage1_epochs', 'stage2_epochs'):
-            if name in options:
-                cfg[name] = options.pop(name)
+        lengths = {name: options.pop(name) for name in LENGTHS if name in options}
         if args.demo:
             cfg = to_demo(cfg)
-        elif 'stage2_epochs' in cfg:
-            set_epochs(cfg, cfg.stage2_epochs)
-        if args.epochs is not None:
-            set_epochs(cfg, args.epochs)
+        if stage != 1:  # whose length the second one's config says
+            set_lengths(cfg, lengths, args.epochs, args.demo)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     if args.amp:
@@ -115,8 +113,7 @@ def run(cfg: Config, args: Namespace) -> None:
         check_whole(cfg.load_from, 'load_from=')
     if not torch.cuda.is_available():
         keep_freed_memory()
-        if cfg.launcher != 'none':
-            _use_gloo(cfg)
+    use_gloo(cfg)
     progress = None
     try:
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
@@ -150,7 +147,7 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
         raise UserError(f'--stages needs a config with a stage1_config, and {args.config} has none')
     first = read_config(Path(args.config).parent / cfg.stage1_config, args, stage=1)
     with _sentences():
-        set_epochs(first, cfg.stage1_epochs if not args.demo else max(1, cfg.train_cfg.max_epochs // STAGE1_SHARE))
+        set_epochs(first, cfg.stage1_epochs)
     first.work_dir = str(Path(cfg.work_dir) / 'stage1')
     latest = latest_checkpoint(first.work_dir)
     if latest is None or not latest.endswith(f'epoch_{first.train_cfg.max_epochs}.pth'):
@@ -170,23 +167,6 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
         latest = latest_checkpoint(first.work_dir)
     print_log(f'Stage 2 of 2: {cfg.train_cfg.max_epochs} epochs of {cfg.filename}, from {latest}', 'current')
     return latest
-
-
-def _use_gloo(cfg: Config) -> None:
-    """mmengine's launchers expect a GPU for each process; on a CPU the process group has to be there already."""
-    if not torch.distributed.is_initialized():
-        try:
-            torch.distributed.init_process_group('gloo')
-        except ValueError as error:  # RANK or another variable is not set
-            raise UserError(
-                f'--launcher {cfg.launcher} on a CPU takes processes that torchrun starts (tools/dist_train.sh CONFIG '
-                f'NUMBER); with Slurm, srun one of those on each node: {error}'
-            ) from error
-    cfg.setdefault('env_cfg', {})['dist_cfg'] = dict(backend='gloo')
-    if cfg.pop('sync_bn', None):
-        message = 'sync_bn needs GPUs: on CPU each process keeps batch statistics of its own'
-        print_log(message, 'current', logging.WARNING)
-    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
 
 
 class _Steps(Hook):

@@ -253,14 +253,7 @@ def _rank(folder, cfg=None):
     protocol = Config.fromfile(ROOT / 'configs/_base_/linear_small.py')
     protocol.batch_size, protocol.num_workers = 16, 0
     cfg = linear_config(cfg or pretraining_config(), f'{folder}/epoch_3.pth', protocol, epochs=2, world_size=2)
-    cfg.merge_from_dict(
-        dict(
-            work_dir=f'{folder}/linear',
-            launcher='pytorch',
-            env_cfg=dict(dist_cfg=dict(backend='gloo')),
-            model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False),
-        )
-    )
+    cfg.merge_from_dict(dict(work_dir=f'{folder}/linear', launcher='pytorch'))
     with DefaultScope.overwrite_default_scope(None):
         return run_linear(cfg, f'{folder}/linear_eval.json')
 

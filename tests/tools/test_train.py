@@ -72,7 +72,7 @@ def test_two_stages_run_with_one_command_and_carry_the_weights_over(tmp_path, mo
         tmp_path,
         stages=True,
         epochs=None,
-        options={'train_cfg.max_epochs': 1, 'param_scheduler.0.T_max': 1, 'param_scheduler.0.end': 1},
+        options={'stage1_epochs': 1, 'stage2_epochs': 1},
     )
     train(args)
     work = tmp_path / 'work'

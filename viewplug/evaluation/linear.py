@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from viewplug.cpu_processes import use_gloo
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.classes import check_classes, classes_of
 from viewplug.evaluation.image_sizes import one_size
@@ -122,6 +123,7 @@ def run_linear(cfg: Config, result_file: str | Path | None = None, **notes) -> d
         ``top1`` and ``top5`` after the last epoch, ``best_top1``, all in percent, and what was trained how long.
     """
     cfg.experiment_name = f'linear_{time.time_ns()}'  # a message hub of its own, in which no other run has a history
+    use_gloo(cfg)
     runner = Runner.from_cfg(cfg)
     leave_out_stand_ins(runner.val_loop)
     with one_size('train_dataloader.dataset.pipeline or val_dataloader.dataset.pipeline'):
