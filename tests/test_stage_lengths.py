@@ -16,8 +16,10 @@ def lengths(given=(), epochs=None, demo=False, **own):
             **{'stage1_epochs': 200, 'stage2_epochs': 100, **own},
         )
     )
+    if cfg.stage1_epochs is None:
+        cfg.pop('stage1_epochs')
     set_lengths(cfg, dict(given), epochs, demo)
-    return cfg.stage1_epochs, cfg.train_cfg.max_epochs, cfg.param_scheduler[0].T_max
+    return cfg.get('stage1_epochs'), cfg.train_cfg.max_epochs, cfg.param_scheduler[0].T_max
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,7 @@ def lengths(given=(), epochs=None, demo=False, **own):
         (dict(epochs=10), (20, 10, 10)),
         (dict(epochs=1, stage1_epochs=10), (1, 1, 1)),
         (dict(epochs=10, given=dict(stage1_epochs=7)), (7, 10, 10)),
+        (dict(stage1_epochs=None), (None, 100, 100)),  # which only --stages misses
         (dict(demo=True), (50, 100, 100)),
         (dict(demo=True, epochs=9), (4, 9, 9)),
         (dict(demo=True, given=dict(stage1_epochs=2, stage2_epochs=6)), (2, 6, 6)),

@@ -60,6 +60,8 @@ def toy_runner(
     train_cfg: dict | None = None,
     batch_size: int | None = None,
     accumulative_counts: int = 1,
+    sampler: dict | None = None,
+    randomness: dict | None = None,
     **changes,
 ) -> Runner:
     model = dict(
@@ -77,7 +79,7 @@ def toy_runner(
             batch_size=batch_size or (8 if num_workers == 0 else 4),
             num_workers=num_workers,
             persistent_workers=persistent_workers,
-            sampler=dict(type='DefaultSampler', shuffle=True),
+            sampler=sampler or dict(type='DefaultSampler', shuffle=True),
             collate_fn=collate_fn or dict(type='default_collate'),
             dataset=dataset or ToyImages(pipeline=PIPELINE),
         ),
@@ -90,7 +92,7 @@ def toy_runner(
         )
         | (default_hooks or {}),
         custom_hooks=list(hooks),
-        randomness=dict(seed=5),
+        randomness=randomness or dict(seed=5),
         **changes,
     )
 

@@ -23,10 +23,12 @@ class EpochLoop(EpochBasedTrainLoop):
 
     Attributes:
         batches_done: batches of the present epoch that an earlier run has taken, 0 but where one is resumed.
+        goes_on: whether an epoch is being taken up, while hooks hear of its beginning a second time.
         random_state: what this process's generators go on from there (:mod:`viewplug.random_states`), or None.
     """
 
     batches_done: int = 0
+    goes_on: bool = False
     random_state: dict | None = None
 
     def run_epoch(self) -> None:
@@ -34,7 +36,9 @@ class EpochLoop(EpochBasedTrainLoop):
         if not done:
             super().run_epoch()
             return
+        self.goes_on = True
         self.runner.call_hook('before_train_epoch')
+        self.goes_on = False
         self.runner.model.train()
         with _from_batch(done, self.dataloader):
             batches = iter(self.dataloader)
@@ -47,8 +51,10 @@ class EpochLoop(EpochBasedTrainLoop):
 
 
 def can_skip(loader: DataLoader) -> bool:
-    """Whether batches are so many entries of a sampler each, so that the first ones can be passed over."""
-    return type(loader.batch_sampler) is BatchSampler
+    """Whether batches are so many entries of a sampler each, and these follow from seed and epoch (mmengine's and our
+    samplers), so that the first ones can be passed over and the rest is what it was."""
+    sampler = loader.sampler
+    return type(loader.batch_sampler) is BatchSampler and hasattr(sampler, 'seed') and hasattr(sampler, 'set_epoch')
 
 
 @contextmanager

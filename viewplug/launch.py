@@ -145,6 +145,8 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
     """Train ``stage1_config`` (or go on with it) and return its last checkpoint."""
     if 'stage1_config' not in cfg:
         raise UserError(f'--stages needs a config with a stage1_config, and {args.config} has none')
+    if 'stage1_epochs' not in cfg:
+        raise UserError(f'--stages needs stage1_epochs, the length of {cfg.stage1_config}: set it in {args.config}')
     first = read_config(Path(args.config).parent / cfg.stage1_config, args, stage=1)
     with _sentences():
         set_epochs(first, cfg.stage1_epochs)

@@ -23,7 +23,7 @@ def set_lengths(cfg: Config, given: Mapping[str, int], epochs: int | None, demo:
         ValueError: a length of a stage that is not there, is below 1, or is given by ``--epochs`` too.
     """
     for name, length in given.items():
-        if 'stage1_config' not in cfg:
+        if name not in cfg and 'stage1_config' not in cfg:
             raise ValueError(f'{name}={length} is for a config with a stage1_config, and this has none')
         if not isinstance(length, int) or isinstance(length, bool) or length < 1:
             raise ValueError(f'{name} must be a whole number of epochs, at least 1, got {length!r}')
@@ -31,11 +31,11 @@ def set_lengths(cfg: Config, given: Mapping[str, int], epochs: int | None, demo:
         raise ValueError(f'--epochs {epochs} and stage2_epochs={given["stage2_epochs"]} mean the same stage: give one')
     own = given.get('stage2_epochs') or (None if demo else cfg.get('stage2_epochs'))
     wanted = own if epochs is None else epochs
-    if 'stage1_config' not in cfg:
-        if wanted is not None:
-            set_epochs(cfg, wanted)
-        return
-    share = 1 / DEMO_SHARE if demo else cfg.stage1_epochs / (own or cfg.train_cfg.max_epochs)
+    before = cfg.train_cfg.get('max_epochs') if 'stage1_epochs' in cfg else None
     if wanted is not None:
         set_epochs(cfg, wanted)
-    cfg.stage1_epochs = given.get('stage1_epochs') or max(1, int(cfg.train_cfg.max_epochs * share + 1e-9))
+    if 'stage1_epochs' in given:
+        cfg.stage1_epochs = given['stage1_epochs']
+    elif before:
+        share = 1 / DEMO_SHARE if demo else cfg.stage1_epochs / (own or before)
+        cfg.stage1_epochs = max(1, int(cfg.train_cfg.max_epochs * share + 1e-9))

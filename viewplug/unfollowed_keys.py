@@ -29,4 +29,6 @@ def check_followed(cfg: Mapping[str, Any]) -> None:
 
 
 def _kind(part: Mapping[str, Any]) -> str:
-    return class_name(part['type']) if isinstance(part, Mapping) and 'type' in part else ''
+    if not isinstance(part, Mapping):
+        return type(part).__name__  # an instance, which a Runner takes too
+    return class_name(part['type']) if 'type' in part else ''

@@ -1,5 +1,6 @@
 """SIGTERM: everything is saved, and the resumed run takes up its epoch as the unbroken one goes through it."""
 
+import copy
 import multiprocessing
 import os
 import signal
@@ -11,14 +12,18 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from processes import in_processes
+from torch.utils.data import RandomSampler
 from toy_runs import PIPELINE, Diary, log_of, toy_runner
 from toys import ToyImages
 
+from viewplug.hooks import LocalizationHook, preemption
 from viewplug.hooks.epoch_seed import EpochSeedHook
 from viewplug.hooks.preemption import EXIT_STATUS, Preempted, PreemptionHook
 from viewplug.hooks.resume_check import ResumeCheckHook
 
 EPOCH = 5  # batches
+CONTRASTIVE = copy.deepcopy(PIPELINE)
+CONTRASTIVE[0]['transforms'][0][0]['type'] = 'viewplug.ContrastiveCrop'
 
 
 class Kill(Hook):
@@ -32,16 +37,15 @@ class Kill(Hook):
             os.kill(os.getpid(), self.number)
 
 
-def run(work_dir, kill: int | None = None, loop='viewplug.EpochLoop', hook=None, rank=0, **changes):
+def run(work_dir, kill: int | None = None, loop='viewplug.EpochLoop', hook=None, rank=0, more=(), **changes):
     """The runner and what its Diary holds, until the end or the signal in iteration ``kill``."""
     diary = Diary()
-    hooks = [EpochSeedHook(), ResumeCheckHook(), Kill(kill, rank), diary, hook or PreemptionHook()]
+    hooks = [EpochSeedHook(), ResumeCheckHook(), Kill(kill, rank), diary, *more, hook or PreemptionHook()]
     runner = toy_runner(
         work_dir,
         hooks,
-        dataset=ToyImages(pipeline=PIPELINE, number=8 * EPOCH),
         train_cfg=dict(type=loop, max_epochs=3),
-        **changes,
+        **{'dataset': ToyImages(pipeline=PIPELINE, number=8 * EPOCH), **changes},
     )
     if kill is None:
         runner.train()
@@ -111,6 +115,73 @@ def test_with_another_batch_size_the_epoch_begins_again_and_the_log_says_so(tmp_
     runner, after = run(tmp_path, resume=True, batch_size=4)
     assert len(after.losses) == 2 * 2 * EPOCH and runner.iter == 3 * 2 * EPOCH
     assert 'goes on at the beginning of epoch 2' in log_of(tmp_path)
+
+
+def test_as_many_batches_of_another_size_are_other_batches(tmp_path):
+    run(tmp_path, EPOCH + 2)
+    runner, after = run(tmp_path, resume=True, batch_size=9)
+    assert len(runner.train_dataloader) == EPOCH and len(after.boxes[1]) == 8 * EPOCH
+
+
+def test_a_seed_that_was_drawn_is_the_rests_too(tmp_path):
+    """The sampler is built before mmengine takes the seed from the checkpoint."""
+    _, before = run(tmp_path, EPOCH + 2, randomness=dict(seed=None))
+    _, after = run(tmp_path, resume=True, randomness=dict(seed=None))
+    assert sorted([*before.boxes[1], *after.boxes[1]]) == list(range(8 * EPOCH))
+
+
+def test_a_sampler_that_draws_from_torchs_generator_begins_its_epoch_again(tmp_path):
+    sampler = dict(type=Shuffled)
+    run(tmp_path, EPOCH + 2, sampler=sampler)
+    _, after = run(tmp_path, resume=True, sampler=sampler)
+    assert sorted(after.boxes[1]) == list(range(8 * EPOCH))
+    assert 'goes on at the beginning of epoch 2' in log_of(tmp_path)
+
+
+class Shuffled(RandomSampler):
+    def __init__(self, dataset, seed=None) -> None:
+        super().__init__(dataset)
+
+
+class Updates(LocalizationHook):
+    """Epochs in which boxes were updated."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.epochs: list[int] = []
+
+    def _update_if_due(self, runner, step: int) -> None:
+        self.epochs.append(step)
+
+
+def test_an_epoch_that_goes_on_does_not_update_its_boxes_again(tmp_path):
+    images = ToyImages(pipeline=CONTRASTIVE, number=8 * EPOCH)
+    before, after = Updates(start=1, interval=1), Updates(start=1, interval=1)
+    run(tmp_path, EPOCH + 2, more=[before], dataset=images)
+    run(tmp_path, more=[after], dataset=images, resume=True)
+    assert before.epochs == [0, 1] and after.epochs == [2]
+
+
+def test_a_signal_long_after_the_first_one_ends_a_process_that_no_longer_steps(tmp_path, monkeypatch):
+    """Training broke off with an error that somebody caught, say."""
+    hook, ended = PreemptionHook(), []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+    try:
+        with pytest.raises(RuntimeError, match='broken'):
+            run(tmp_path, hook=hook, more=[Break()])
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # as Slurm's and torchrun's beside each other
+        assert not ended
+        monkeypatch.setattr(preemption, 'PATIENCE', -1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class Break(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        raise RuntimeError('broken')
 
 
 def test_mmengines_own_loop_begins_the_epoch_again(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,9 +41,11 @@ class Rotate(Operator):
         pad_val: float | Sequence[float] = 128,
         prob: float = 0.5,
         random_negative_prob: float = 0.5,
-        interpolation: Literal['nearest', 'bilinear'] = 'nearest',
+        interpolation: str = 'nearest',
         **magnitude: Any,
     ) -> None:
+        if interpolation not in ('nearest', 'bilinear'):
+            raise ValueError(f"Rotate: interpolation must be 'nearest' or 'bilinear', got {interpolation!r}")
         self.angle = Magnitude('Rotate: angle', angle, **magnitude)
         self.scale = scale
         self.pad = channel_values('Rotate', pad_val)

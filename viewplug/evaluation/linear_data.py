@@ -51,7 +51,8 @@ def training_pipeline(dataset: dict, size: int) -> dict:
     """
     dataset = copy.deepcopy(dataset)
     for leaf in _leaves(dataset):
-        load = takewhile(lambda step: not any(part in class_name(step.type) for part in TO_A_SIZE), leaf.pipeline)
+        load = list(takewhile(lambda step: not any(part in class_name(step.type) for part in TO_A_SIZE), leaf.pipeline))
+        load = [*load, *_to_numpy(load, leaf.pipeline)]
         leaf.pipeline = [
             *load,
             dict(type='mmpretrain.RandomResizedCrop', scale=size, crop_ratio_range=(0.08, 1.0), backend='pillow'),
@@ -59,6 +60,13 @@ def training_pipeline(dataset: dict, size: int) -> dict:
             dict(type='mmpretrain.PackInputs'),
         ]
     return dataset
+
+
+def _to_numpy(kept: list, pipeline: list) -> list:
+    """The step of ``pipeline`` that turns images back where ``kept`` leaves them to PIL."""
+    names = [class_name(step.type) for step in kept]
+    left = 'NumpyToPIL' in names and 'PILToNumpy' not in names
+    return [step for step in pipeline if left and class_name(step.type) == 'PILToNumpy'][:1]
 
 
 def single_view_size(cfg: Config) -> int:

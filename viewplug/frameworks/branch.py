@@ -15,6 +15,7 @@ from viewplug.heads.region import RegionHead
 from viewplug.necks.region import RegionNeck
 from viewplug.registry import MODELS
 from viewplug.requests import Reads
+from viewplug.targets import MomentumTarget
 
 if TYPE_CHECKING:
     from viewplug.frameworks.siamese import Siamese
@@ -139,7 +140,7 @@ def _check_head(name: str, head: nn.Module) -> None:
         return
     loss = getattr(head, 'loss', None)
     try:
-        inspect.signature(loss).bind('online', 'target', geometry=None, pair=(0, 1), queries=None)
+        inspect.signature(loss).bind_partial('online', 'target', geometry=None, pair=(0, 1))
     except TypeError as error:
         raise ValueError(
             f'model.branches.{name}.head: {type(head).__name__} needs a method loss(self, online, target, '
@@ -175,6 +176,8 @@ def check_views_used(model: Siamese) -> None:
             nothing (and count in batch norm's statistics).
     """
     compared = {o for pairs in model.pairs.values() for o, _ in pairs}
+    if not isinstance(model.target, MomentumTarget):  # which takes what the online side has encoded
+        compared |= set(model.target_views)
     read = {view for view in model.target_views if any(its.sees('target', view) for its in model.reads.values())}
     for key, used in (('online_views', compared), ('target_views', read)):
         idle = [view for view in getattr(model, key) if view not in used]
@@ -185,19 +188,19 @@ def check_views_used(model: Siamese) -> None:
             )
 
 
-def checked_losses(name: str, head: nn.Module, found: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """``found``, what a branch's head returns, if something of it counts.
+def checked_losses(name: str, branch: Branch, found: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """``found``, what a branch's head returns, if something of it counts (or nothing shall: its weight is 0).
 
     Raises:
         ValueError: no dict of tensors, or none of its keys has 'loss' in it, by which mmengine tells what to add up.
     """
     right = isinstance(found, Mapping) and all(isinstance(value, Tensor) for value in found.values())
-    if right and any('loss' in key for key in found):
+    if right and (any('loss' in key for key in found) or not branch.weight):
         return found
     got = {key: type(value).__name__ for key, value in found.items()} if isinstance(found, Mapping) else found
     raise ValueError(
-        f'model.branches.{name}.head: the loss of {type(head).__name__} must return a dict of tensors, those that are '
-        f"to be added up under keys with 'loss' in them, got {got}"
+        f'model.branches.{name}.head: the loss of {type(branch.head).__name__} must return a dict of tensors, those '
+        f"that are to be added up under keys with 'loss' in them, got {got}"
     )
 
 

@@ -120,8 +120,8 @@ class Siamese(BaseModel):
         if not any(branch.weight for branch in self.branches.values()):
             raise ValueError('model.branches: every weight is 0, so that there is nothing to learn from')
         self.pairs = {name: pairs_of(name, branch, self) for name, branch in self.branches.items()}
-        check_views_used(self)
         self.target = built(target)
+        check_views_used(self)
         self.target.attach(self)
         self.register_load_state_dict_post_hook(_reset_missing_target)
         self.latest: dict[str, dict] = {}
@@ -202,10 +202,13 @@ class Siamese(BaseModel):
 
     def _compare(self, name: str, online: dict[int, Tensor], target: dict[int, Tensor], **extras) -> dict[str, Tensor]:
         """The mean over a branch's pairs of what its head returns."""
-        head, pairs = self.branches[name].head, self.pairs[name]
+        branch, pairs = self.branches[name], self.pairs[name]
+        head = branch.head
         if hasattr(head, 'loss_of_pairs'):
-            return checked_losses(name, head, head.loss_of_pairs(online, target, pairs, **extras))
-        results = [checked_losses(name, head, head.loss(online[o], target[t], pair=(o, t), **extras)) for o, t in pairs]
+            return checked_losses(name, branch, head.loss_of_pairs(online, target, pairs, **extras))
+        results = [
+            checked_losses(name, branch, head.loss(online[o], target[t], pair=(o, t), **extras)) for o, t in pairs
+        ]
         return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
 
     def _check_views(self, inputs) -> None:

@@ -103,7 +103,7 @@ class RegionHead(BaseModule):
                 )
         loss = loss or dict(type='viewplug.InfoNCELoss')
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
-        if type(self.loss_module) not in (InfoNCELoss, CosineLoss):  # a derived class's forward would not be called
+        if type(self.loss_module).forward not in (InfoNCELoss.forward, CosineLoss.forward):  # another is not called
             raise ValueError(
                 'RegionHead: loss must be viewplug.InfoNCELoss or viewplug.CosineLoss itself, of which it takes the '
                 f'numbers and computes the loss in its own way, got {type(self.loss_module).__name__}'

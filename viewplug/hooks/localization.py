@@ -156,7 +156,7 @@ class LocalizationHook(Hook):
         self._source = ViewBoxes(runner, targets, reading, self.grid, self.grid_device)
 
     def before_train_epoch(self, runner) -> None:
-        if self.by_epoch:
+        if self.by_epoch and not getattr(runner.train_loop, 'goes_on', False):  # or its update has been
             self._update_if_due(runner, runner.epoch)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
