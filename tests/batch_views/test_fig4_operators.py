@@ -122,3 +122,8 @@ def test_they_run_in_a_view_and_a_flip_stays_behind_what_it_would_change():
 def test_three_or_one_values_fill():
     with pytest.raises(ValueError, match=r'Rotate: pad_val must be one number or three, got \(1, 2\)'):
         Rotate(angle=1.0, pad_val=(1, 2))
+
+
+def test_rotate_knows_two_interpolations():
+    with pytest.raises(ValueError, match="Rotate: interpolation must be 'nearest' or 'bilinear', got 'bicubic'"):
+        Rotate(angle=10, interpolation='bicubic')

@@ -73,6 +73,15 @@ def test_training_images_have_the_channel_order_of_validation_images():
     assert train.pipeline[0].to_rgb
 
 
+def test_training_images_that_the_pipeline_turns_to_pil_come_back():
+    to_pil, back = dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy', to_bgr=True)
+    resize = dict(type='torchvision/Resize', size=40)
+    found = training_pipeline(Config(dict(type='A', pipeline=[LOAD, to_pil, resize, back, PACK]))._cfg_dict, 32)
+    assert [step['type'] for step in found.pipeline[:3]] == ['LoadImageFromFile', 'NumpyToPIL', 'PILToNumpy']
+    found = training_pipeline(Config(dict(type='A', pipeline=[LOAD, to_pil, back, resize, PACK]))._cfg_dict, 32)
+    assert [step['type'] for step in found.pipeline].count('PILToNumpy') == 1
+
+
 def test_the_size_is_that_of_the_first_crop_wherever_views_are_made():
     cfg = config()
     assert single_view_size(cfg) == 40

@@ -58,6 +58,20 @@ class Head(nn.Module):
         return {key: value(online) for key, value in self.found.items()}
 
 
+class Warm(InfoNCELoss):
+    """Another default, the same loss."""
+
+    def __init__(self, temperature: float = 0.7) -> None:
+        super().__init__(temperature)
+
+
+class NamesAll(nn.Module):
+    """Every argument by name; a batch without queries or masks has no others."""
+
+    def loss(self, online, target, geometry=None, pair=None):
+        return dict(loss=online.mean())
+
+
 class WithoutExtras(nn.Module):
     def loss(self, online, target):
         return dict(loss=online.sum())
@@ -84,6 +98,29 @@ def test_a_derived_loss_whose_forward_would_not_be_called_is_refused(loss):
         RegionHead(loss=loss)
     with pytest.raises(ValueError, match=f'CPCHead: loss must be .* itself, .* got {type(loss).__name__}'):
         CPCHead(8, loss=loss)
+
+
+def test_a_derived_loss_that_has_another_default_only_is_taken():
+    assert RegionHead(loss=Warm()).loss_module.temperature == CPCHead(8, loss=Warm()).loss_module.temperature == 0.7
+
+
+def test_a_head_may_name_its_arguments_one_by_one():
+    assert 'image.loss' in model_with(NamesAll()).loss(toy_views())
+
+
+def test_a_branch_that_only_watches_has_no_loss():
+    watch = dict(neck=dict(type='viewplug.MLPNeck', out_channels=4), head=Head(spread=torch.std), weight=0)
+    learn = dict(neck=dict(type='viewplug.MLPNeck', out_channels=4), head=Head(loss=torch.mean))
+    found = toy_siamese(branches=dict(watch=watch, learn=learn)).loss(toy_views())
+    assert {'watch.spread', 'learn.loss'} <= set(found)
+
+
+def test_a_shared_target_reads_what_the_online_side_encoded_beside_it():
+    views = dict(online_views=(0, 1), target_views=(1,), joint_views=True)
+    branch = dict(neck=dict(type='viewplug.MLPNeck', out_channels=4), head=Head(loss=torch.mean))
+    toy_siamese(branches=dict(image=branch), target=dict(type='SharedTarget'), **views)
+    with pytest.raises(ValueError, match='online_views.*no branch of image compares view 1'):
+        toy_siamese(branches=dict(image=branch), target=dict(type='MomentumTarget'), **views)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from toy_runs import log_of, toy_runner
 from toys import mlp_branch
 
-from viewplug.hooks import PreflightHook
+from viewplug.hooks import PreflightHook, StepSpeedHook
 from viewplug.hooks.preflight import warn_of_waiting
 from viewplug.switches import add_speed_hook, place_views
 from viewplug.unfollowed_keys import check_followed
@@ -66,6 +66,7 @@ def test_keys_that_were_followed_are_no_mistake():
         check_followed(cfg)
     add_speed_hook(cfg)
     check_followed(cfg)
+    check_followed({**cfg.to_dict(), 'custom_hooks': [StepSpeedHook()]})
 
 
 def test_what_waits_for_a_validation_that_never_comes_is_a_warning(tmp_path):
