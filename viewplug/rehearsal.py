@@ -10,8 +10,8 @@ from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-from viewplug.hooks.knn import kept_random_state
 from viewplug.model_config import model_config
+from viewplug.random_states import kept_random_state
 from viewplug.registry import class_name
 
 

@@ -28,7 +28,7 @@ def check_followed(cfg: Mapping[str, Any]) -> None:
             )
 
 
-def _kind(part: Mapping[str, Any]) -> str:
+def _kind(part: Any) -> str:
     if not isinstance(part, Mapping):
         return type(part).__name__  # an instance, which a Runner takes too
     return class_name(part['type']) if 'type' in part else ''

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import nn
 
 from viewplug.argument_kinds import fits, in_words
+from viewplug.frameworks.branch_checks import check_head
 from viewplug.frameworks.left_out import arguments_of, with_layout
 from viewplug.heads.region import RegionHead
 from viewplug.necks.region import RegionNeck
 from viewplug.registry import MODELS
 from viewplug.requests import Reads
-from viewplug.targets import MomentumTarget
 
 if TYPE_CHECKING:
     from viewplug.frameworks.siamese import Siamese
@@ -117,7 +116,7 @@ def build_branch(name: str, cfg: Mapping, model: Siamese) -> Branch:
     if isinstance(cfg['head'], dict) and out_channels and 'feat_dim' in arguments_of(cfg['head']):
         cfg['head'] = {'feat_dim': out_channels, **cfg['head']}
     cfg['head'] = built(cfg['head'])
-    _check_head(name, cfg['head'])
+    check_head(name, cfg['head'])
     branch = Branch(**cfg)
     feat_dim = getattr(branch.head, 'feat_dim', None)
     if feat_dim and out_channels and feat_dim != out_channels:
@@ -133,19 +132,6 @@ def build_branch(name: str, cfg: Mapping, model: Siamese) -> Branch:
                 f'{neck.strides}; set downsample to these, in this order'
             )
     return branch
-
-
-def _check_head(name: str, head: nn.Module) -> None:
-    if hasattr(head, 'loss_of_pairs'):
-        return
-    loss = getattr(head, 'loss', None)
-    try:
-        inspect.signature(loss).bind_partial('online', 'target', geometry=None, pair=(0, 1))
-    except TypeError as error:
-        raise ValueError(
-            f'model.branches.{name}.head: {type(head).__name__} needs a method loss(self, online, target, '
-            f'geometry=None, **extras) that returns a dict of tensors ({error})'
-        ) from None
 
 
 def pairs_of(name: str, branch: Branch, model: Siamese) -> list[tuple[int, int]]:
@@ -167,41 +153,6 @@ def pairs_of(name: str, branch: Branch, model: Siamese) -> list[tuple[int, int]]
             f'online_views={online_views}, target_views={target_views}'
         )
     return pairs
-
-
-def check_views_used(model: Siamese) -> None:
-    """
-    Raises:
-        ValueError: an online view that no branch compares, or a target view that none reads, would be encoded for
-            nothing (and count in batch norm's statistics).
-    """
-    compared = {o for pairs in model.pairs.values() for o, _ in pairs}
-    if not isinstance(model.target, MomentumTarget):  # which takes what the online side has encoded
-        compared |= set(model.target_views)
-    read = {view for view in model.target_views if any(its.sees('target', view) for its in model.reads.values())}
-    for key, used in (('online_views', compared), ('target_views', read)):
-        idle = [view for view in getattr(model, key) if view not in used]
-        if idle:
-            raise ValueError(
-                f'model.{key}={getattr(model, key)}, but no branch of {", ".join(model.reads)} compares view '
-                f"{', '.join(map(str, idle))}; leave it out there, or let a branch see it (the branch's {key}, pairs)"
-            )
-
-
-def checked_losses(name: str, branch: Branch, found: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """``found``, what a branch's head returns, if something of it counts (or nothing shall: its weight is 0).
-
-    Raises:
-        ValueError: no dict of tensors, or none of its keys has 'loss' in it, by which mmengine tells what to add up.
-    """
-    right = isinstance(found, Mapping) and all(isinstance(value, Tensor) for value in found.values())
-    if right and (any('loss' in key for key in found) or not branch.weight):
-        return found
-    got = {key: type(value).__name__ for key, value in found.items()} if isinstance(found, Mapping) else found
-    raise ValueError(
-        f'model.branches.{name}.head: the loss of {type(branch.head).__name__} must return a dict of tensors, those '
-        f"that are to be added up under keys with 'loss' in them, got {got}"
-    )
 
 
 def built(module: dict | nn.Module) -> nn.Module:

@@ -18,14 +18,8 @@ from viewplug.encoding import (
     encode_views,
     parametrized_once,
 )
-from viewplug.frameworks.branch import (
-    build_branch,
-    built,
-    check_views_used,
-    checked_losses,
-    pairs_of,
-    reads_of,
-)
+from viewplug.frameworks.branch import build_branch, built, pairs_of, reads_of
+from viewplug.frameworks.branch_checks import check_name, check_views_used, checked_losses
 from viewplug.heads.unit_length import UnitLengthCheck
 from viewplug.model_config import is_pretrained
 from viewplug.ops.channels_first import channels_first
@@ -110,7 +104,7 @@ class Siamese(BaseModel):
         self.joint_views = joint_views
         self.branches = ModuleDict()
         for name in branches:
-            _check_name(name, self.branches)
+            check_name(name, self.branches)
         self.reads = {name: reads_of(name, branches, self) for name in branches}
         # Borrowers of a neck come after its owner, so that they know how long its embedding is.
         for name, cfg in sorted(branches.items(), key=lambda item: isinstance(item[1].get('neck'), str)):
@@ -220,20 +214,6 @@ class Siamese(BaseModel):
                 f'target_views={self.target_views}), got {got}; is there a MultiView in the train pipeline, and '
                 "collate_fn=dict(type='default_collate') in the data loader?"
             )
-
-
-def _check_name(name: str, branches: ModuleDict) -> None:
-    """Refuse a name that would end in a wrong sum or in an error of torch's."""
-    if 'loss' in name:
-        raise ValueError(
-            f"model.branches.{name}: give the branch a name without 'loss'; every key of it in the log, not its loss "
-            'alone, would be added to the total loss'
-        )
-    if not name or '.' in name or hasattr(branches, name):
-        raise ValueError(
-            f'model.branches.{name}: give the branch another name; this one is empty, has a dot, or is an attribute of '
-            "torch's ModuleDict, which keeps the branches"
-        )
 
 
 def _watched(name: str, embeddings: dict[int, dict[str, Tensor]]) -> dict[int, Tensor]:

@@ -70,7 +70,7 @@ class CPCHead(BaseModule):
         check_directions('CPCHead', directions)
         loss = loss or dict(type='viewplug.InfoNCELoss', temperature=1.0)
         self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
-        if getattr(type(self.loss_module), 'forward', None) is not InfoNCELoss.forward:  # another would not be called
+        if type(self.loss_module).forward is not InfoNCELoss.forward:  # another would not be called
             raise ValueError(
                 'CPCHead: loss must be viewplug.InfoNCELoss itself, of which it takes the temperature, '
                 f'got {type(self.loss_module).__name__}'

@@ -14,7 +14,7 @@ from viewplug.datasets.in_memory import InMemoryDataset
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.datasets.whole_images import images_as_loaded
 from viewplug.heads import RegionHead
-from viewplug.hooks.knn import kept_random_state
+from viewplug.random_states import kept_random_state
 from viewplug.registry import HOOKS
 from viewplug.unwrapping import unwrapped
 from viewplug.views import ViewGeometry

@@ -1,16 +1,14 @@
 """The learning curve of a self-supervised run: kNN accuracy of the frozen backbone while it trains."""
 
-import random
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 
-import numpy as np
 import torch
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
 from viewplug.evaluation.classes import check_classes
 from viewplug.evaluation.knn import check_knn, evaluate_knn
+from viewplug.random_states import kept_random_state
 from viewplug.registry import HOOKS
 from viewplug.unwrapping import unwrapped
 
@@ -165,16 +163,3 @@ def describe_curve(records: Sequence[dict], k: int, title: str = 'kNN') -> str:
     points = ' -> '.join(f'{value:.1f} ({record["label"]})' for value, record in zip(values, records, strict=True))
     gain = f', {values[-1] - values[0]:+.1f} points' if len(values) > 1 else ''
     return f'{title} top-1 (k={k}): {points}{gain}'
-
-
-@contextmanager
-def kept_random_state(gpu: bool = True):
-    """Put python's, numpy's and torch's (CPU and, with ``gpu``, current GPU) random states back afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if gpu and torch.cuda.is_available() else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

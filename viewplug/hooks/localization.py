@@ -17,9 +17,9 @@ from viewplug.evaluation.features import gather_shares
 from viewplug.hooks.box_report import draw_update, report_boxes
 from viewplug.hooks.box_sources import ForwardBoxes, Reading, ViewBoxes
 from viewplug.hooks.box_targets import BoxTargets
-from viewplug.hooks.knn import kept_random_state
 from viewplug.ops.backbone_heatmaps import KINDS
 from viewplug.ops.heatmap_boxes import check_threshold
+from viewplug.random_states import kept_random_state
 from viewplug.registry import HOOKS
 from viewplug.running_stats import average_running_stats
 from viewplug.unwrapping import unwrapped
