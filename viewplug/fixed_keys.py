@@ -31,17 +31,10 @@ PARAMWISE = (
 )
 """Of mmengine's DefaultOptimWrapperConstructor."""
 CONSTRUCTORS = ('DefaultOptimWrapperConstructor', 'LARSConstructor')
-DEFAULT_HOOKS = (
-    'runtime_info',
-    'timer',
-    'sampler_seed',
-    'logger',
-    'param_scheduler',
-    'checkpoint',
-    'resume_check',
-    'running_stats',
-    'preemption',
-)
+OF_MMENGINE = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+OF_OURS = ('resume_check', 'running_stats', 'finite_weights', 'preemption')
+"""Names in ``default_hooks`` of viewplug's configs that mmengine has not by itself."""
+DEFAULT_HOOKS = (*OF_MMENGINE, *OF_OURS)
 
 
 def check_fixed_keys(cfg: Config) -> None:
@@ -70,6 +63,14 @@ def check_fixed_keys(cfg: Config) -> None:
     for place, hook in _checkpoint_hooks(cfg):
         keys = {**inspect.signature(CheckpointHook).parameters, **inspect.signature(Runner.save_checkpoint).parameters}
         _refuse_others(place, hook, [key for key in keys if key not in ('self', 'kwargs')] + ['type', 'priority'])
+
+
+def leave_out_hooks(cfg: Config) -> None:
+    """``default_hooks.preemption=None`` leaves that hook out. mmengine takes None for its own six only."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in OF_OURS:
+        if name in hooks and hooks[name] is None:
+            del hooks[name]
 
 
 def warn_of_custom_keys(cfg: Config, model: nn.Module) -> None:

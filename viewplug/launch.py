@@ -22,7 +22,7 @@ from viewplug.amp import set_amp
 from viewplug.cpu_processes import use_gloo
 from viewplug.datasets import CorruptImagesError
 from viewplug.demo import to_demo
-from viewplug.fixed_keys import check_fixed_keys
+from viewplug.fixed_keys import check_fixed_keys, leave_out_hooks
 from viewplug.hooks.preflight import PreflightHook, check_loader
 from viewplug.host_memory import keep_freed_memory
 from viewplug.mistakes import sentence
@@ -88,6 +88,7 @@ def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> 
             cfg.speed = speed_switches(cfg.speed)  # a dict, so that --cfg-options can change one of its keys
         merge_options(cfg, options)
         check_fixed_keys(cfg)
+        leave_out_hooks(cfg)
         place_views(cfg)
         add_speed_hook(cfg)
         if getattr(args, 'init', None):

@@ -8,6 +8,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     resume_check=dict(type='viewplug.ResumeCheckHook'),  # a resumed run follows its config, not its checkpoint
     running_stats=dict(type='viewplug.SyncRunningStatsHook'),  # one network in all processes
+    finite_weights=dict(type='viewplug.FiniteWeightsHook'),  # nan ends a run before its checkpoints hold nothing else
     preemption=dict(type='viewplug.PreemptionHook'),  # SIGTERM: save, end, and --resume within the epoch
 )
 

@@ -12,6 +12,7 @@ from mmengine import Config
 from train_runs import ROOT, arguments, demo, small
 
 from viewplug import options as option_file
+from viewplug.fixed_keys import OF_OURS
 from viewplug.launch import UserError, read_config, train
 from viewplug.options import merge_options, of_stage
 
@@ -240,3 +241,16 @@ def test_errors_behind_the_first_step_surface_as_they_are(monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['train.py', str(ROOT / CONFIG)])
     with pytest.raises(SyntaxError, match='of the user'):
         runpy.run_path(str(ROOT / 'tools/train.py'))['main']()
+
+
+def test_a_run_that_diverges_is_one_sentence_and_writes_no_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r'^training diverged: .*lower learning rate'):
+        train(demo(CONFIG, tmp_path, {'optim_wrapper.optimizer.lr': 1e30}))
+    assert not list(tmp_path.glob('work/*.pth'))
+
+
+def test_default_hooks_of_ours_are_left_out_by_none_as_mmengines_are(tmp_path):
+    options = {f'default_hooks.{name}': None for name in (*OF_OURS, 'timer')}
+    train(demo(CONFIG, tmp_path, options))
+    hooks = Config.fromfile(next(tmp_path.glob('work/*.py'))).default_hooks
+    assert hooks.keys() == {'logger', 'param_scheduler', 'checkpoint', 'sampler_seed', 'timer'} and hooks.timer is None

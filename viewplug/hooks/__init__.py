@@ -4,6 +4,7 @@ from .carry_over import CarryOverHook
 from .constant_lr import ConstantLRHook
 from .corrupt_images import CorruptImageHook
 from .epoch_seed import EpochSeedHook
+from .finite_weights import DivergedError, FiniteWeightsHook
 from .frozen_backbone import FrozenBackboneHook
 from .gallery import ViewGalleryHook
 from .health import RepresentationHealthHook
@@ -24,7 +25,9 @@ __all__ = [
     'ClipEachGradientHook',
     'ConstantLRHook',
     'CorruptImageHook',
+    'DivergedError',
     'EpochSeedHook',
+    'FiniteWeightsHook',
     'FreezeLastLayerHook',
     'FrozenBackboneHook',
     'KNNHook',

@@ -6,6 +6,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=5000, by_epoch=False, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    finite_weights=dict(type='viewplug.FiniteWeightsHook'),
     preemption=dict(type='viewplug.PreemptionHook'),
 )
 val_cfg = dict(type='ValLoop')
