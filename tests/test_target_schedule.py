@@ -33,17 +33,17 @@ def run(work_dir, monkeypatch, **changes):
 
 def test_a_run_begins_at_0_from_whichever_checkpoint_and_a_resumed_one_goes_on(tmp_path, monkeypatch):
     _, counts, asked = run(tmp_path / 'first', monkeypatch)
-    assert counts == [1, 2, 3, 4] and asked == [0, 1, 2, 3] and SAID not in log_of(tmp_path / 'first')
+    assert counts == [1, 2, 3, 4] and asked == [0, 0, 1, 2] and SAID not in log_of(tmp_path / 'first')
 
     finished = tmp_path / 'first/epoch_2.pth'
     target, counts, asked = run(tmp_path / 'second', monkeypatch, load_from=str(finished))
-    assert counts == [1, 2, 3, 4] and asked == [0, 1, 2, 3] and log_of(tmp_path / 'second').count(SAID) == 1
+    assert counts == [1, 2, 3, 4] and asked == [0, 0, 1, 2] and log_of(tmp_path / 'second').count(SAID) == 1
     before = torch.load(finished, weights_only=False)['state_dict']['target.necks.image.mlp.0.weight']
     assert not torch.equal(before, target.necks['image'].mlp[0].weight)
 
     half = tmp_path / 'first/epoch_1.pth'
     _, counts, asked = run(tmp_path / 'third', monkeypatch, load_from=str(half), resume=True)
-    assert counts == [3, 4] and asked == [2, 3] and 'steps of another run' not in log_of(tmp_path / 'third')
+    assert counts == [3, 4] and asked == [1, 2] and 'steps of another run' not in log_of(tmp_path / 'third')
 
 
 @pytest.mark.parametrize(

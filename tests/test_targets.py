@@ -85,15 +85,22 @@ def test_the_length_of_the_schedule_comes_from_the_runner():
     assert target.momentum_at(5) == pytest.approx(0.75)
 
 
-def test_the_scheduled_momentum_is_what_a_step_uses():
-    model = toy_siamese(target=dict(type='MomentumTarget', momentum=0.0, end_momentum=1.0, total_steps=4))
-    drift(model)
-    for step in range(4):
-        m = 1 - (math.cos(math.pi * step / 4) + 1) / 2
-        expected = {key: m * mine + (1 - m) * theirs for key, (mine, theirs) in pairs(model).items()}
-        model.loss(toy_views())
-        assert all(torch.allclose(mine, expected[key], atol=1e-6) for key, (mine, _) in pairs(model).items())
-        drift(model)
+@pytest.mark.parametrize('counts', [1, 2])
+def test_the_target_follows_each_step_of_the_optimiser_with_that_steps_momentum(counts):
+    """BYOL, sec. 3.2: step k moves online, then the target with tau of k, of K steps of ``counts`` forwards each."""
+    target = dict(type='MomentumTarget', momentum=0.2, end_momentum=1.0, total_steps=6 * counts, update_interval=counts)
+    model = toy_siamese(target=target)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.5)
+    expected = {key: theirs.clone() for key, (_, theirs) in pairs(model).items()}
+    for k in range(6):
+        for _ in range(counts):
+            total(model.loss(toy_views())).backward()
+            for key, (mine, _) in pairs(model).items():
+                torch.testing.assert_close(mine, expected[key], rtol=1e-5, atol=1e-6)
+        optimiser.step()
+        optimiser.zero_grad()
+        tau = 1 - (1 - 0.2) * (math.cos(math.pi * k / 6) + 1) / 2
+        expected = {key: tau * expected[key] + (1 - tau) * theirs for key, (_, theirs) in pairs(model).items()}
 
 
 def test_with_an_update_interval_the_target_moves_every_so_many_forwards():

@@ -3,6 +3,8 @@
 Where batch norm's running statistics differ by design (nothing in training reads them):
 - BYOL's target: theirs are copied from online each step, ours gathered by its own forwards, one a view, as online's.
 - The predictors of BYOL and SimSiam: both see each view once a step, ours view 1 first and theirs view 0.
+
+BYOL's momentum is that of the step which the target follows, as in the paper; theirs is the next one's, set back here.
 """
 
 import pytest
@@ -67,7 +69,10 @@ def theirs(method: str):
         predictor = dict(predictor, with_bias=True)
         head = dict(type='LatentPredictHead', predictor=predictor, loss=cosine)
         neck = dict(wide, with_bias=True, with_last_bn=False)
-        return BYOL(backbone=backbone, neck=neck, head=head, base_momentum=1 - MOMENTUM).double()
+        stock = BYOL(backbone=backbone, neck=neck, head=head, base_momentum=1 - MOMENTUM).double()
+        average = stock.target_net.avg_func
+        stock.target_net.avg_func = lambda mean, value, steps: average(mean, value, steps - 1)
+        return stock
     head = dict(type='LatentPredictHead', predictor=dict(predictor, with_last_bias=True), loss=cosine)
     neck = dict(wide, num_layers=3, with_last_bn_affine=False)
     return SimSiam(backbone=backbone, neck=neck, head=head).double()
@@ -180,7 +185,7 @@ def test_two_processes_with_half_the_batch_equal_one_apart_from_batch_norm(metho
 def test_byols_target_follows_a_momentum_that_rises_to_one():
     _, _, history = both_histories('byol', wrap=False)
     steps = [
-        (history[i]['state'], history[i + 1]['state'], (1 + torch.tensor(torch.pi * (i + 1) / TOTAL).cos()) / 2)
+        (history[i]['state'], history[i + 1]['state'], (1 + torch.tensor(torch.pi * i / TOTAL).cos()) / 2)
         for i in range(STEPS - 1)
     ]
     for before, after, remaining in steps:

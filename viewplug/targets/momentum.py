@@ -27,8 +27,9 @@ from viewplug.targets.shared import SharedTarget
 class MomentumTarget(SharedTarget):
     """An exponential moving average of the online backbone and necks (MoCo, BYOL, DINO).
 
-    ``target = m * target + (1 - m) * online`` for every parameter, before each training forward. It starts equal to
-    online, after weight initialisation and after any load that lacks it.
+    ``target = m * target + (1 - m) * online`` for every parameter, before each training forward, with the m of the
+    step before: of the one that took online to where it is. It starts equal to online, after weight initialisation and
+    after any load that lacks it.
 
     Whatever drops at random (dropout, drop path) does so in the online network only: modules of the target other than
     norm layers are in evaluation mode.
@@ -126,7 +127,8 @@ class MomentumTarget(SharedTarget):
             if self.eman:
                 mine += [b for b in target.buffers() if b.is_floating_point()]
                 theirs += [b for b in online.buffers() if b.is_floating_point()]
-        torch._foreach_lerp_(mine, theirs, 1 - self.momentum_at(step))
+        # Step k of the optimiser comes before update k in the papers; here update k waits for the next forward.
+        torch._foreach_lerp_(mine, theirs, 1 - self.momentum_at(max(step - self.update_interval, 0)))
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
@@ -155,7 +157,10 @@ class MomentumTarget(SharedTarget):
         return self
 
     def momentum_at(self, step: int) -> float:
-        """m of this step."""
+        """m of the update that follows step ``step`` of the run, counted from 0 (BYOL, arXiv:2006.07733, sec. 3.2).
+
+        mmpretrain's CosineEMA takes that of the step to come.
+        """
         if self.end_momentum is None:
             return self.momentum
         total = self.total_steps or MessageHub.get_current_instance().get_info('max_iters')
