@@ -29,6 +29,7 @@ from viewplug.mistakes import sentence
 from viewplug.options import merge_options, of_stage
 from viewplug.rehearsal import rehearse
 from viewplug.resuming import check_whole, latest_checkpoint, resume_from
+from viewplug.run_end import note_end
 from viewplug.schedule import set_epochs
 from viewplug.stage_lengths import LENGTHS, set_lengths
 from viewplug.switches import add_speed_hook, name_classes, place_views, speed_switches
@@ -115,31 +116,44 @@ def run(cfg: Config, args: Namespace) -> None:
     if not torch.cuda.is_available():
         keep_freed_memory()
     use_gloo(cfg)
-    progress = None
+    progress = _Progress()
     try:
-        runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
-        progress = _Steps()
-        runner.register_hook(progress)
-        loader = runner.train_loop.dataloader  # built here, before schedulers that count its batches
-        check_loader(loader, runner.world_size)
-        if not any(isinstance(hook, PreflightHook) for hook in runner.hooks):
-            runner.register_hook(PreflightHook())
-        runner.train()
-    except CorruptImagesError as error:
-        begun = progress is not None and progress.taken
-        go_on = '; the same command with --resume goes on from the last checkpoint' if begun else ''
-        raise UserError(f'{error}{go_on}') from error
-    except UserError:
-        raise
-    except Exception as error:
-        if progress is None or not progress.taken:
-            raise UserError(_said(error, cfg)) from error
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f'{error.strerror}, for work_dir {os.path.abspath(cfg.work_dir)} or for temporary files: make room; '
-                'the same command with --resume goes on from the last whole checkpoint'
-            ) from error
-        raise
+        _train(cfg, progress)
+    except BaseException as error:
+        told = _as_told(error, progress, cfg)
+        if progress.runner is not None:
+            note_end(progress.runner, told)
+        if told is error:
+            raise
+        raise told from error
+
+
+def _train(cfg: Config, progress: _Progress) -> None:
+    runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    progress.runner = runner
+    runner.register_hook(progress)
+    loader = runner.train_loop.dataloader  # built here, before schedulers that count its batches
+    check_loader(loader, runner.world_size)
+    if not any(isinstance(hook, PreflightHook) for hook in runner.hooks):
+        runner.register_hook(PreflightHook())
+    runner.train()
+
+
+def _as_told(error: BaseException, progress: _Progress, cfg: Config) -> BaseException:
+    """``error`` itself, or what a user needs to know of it."""
+    if isinstance(error, CorruptImagesError):
+        go_on = '; the same command with --resume goes on from the last checkpoint' if progress.begun else ''
+        return UserError(f'{error}{go_on}')
+    if isinstance(error, UserError) or not isinstance(error, Exception):
+        return error
+    if not progress.begun:
+        return UserError(_said(error, cfg))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(
+            f'{error.strerror}, for work_dir {os.path.abspath(cfg.work_dir)} or for temporary files: make room; '
+            'the same command with --resume goes on from the last whole checkpoint'
+        )
+    return error
 
 
 def _run_first_stage(cfg: Config, args: Namespace) -> str:
@@ -172,13 +186,14 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
     return latest
 
 
-class _Steps(Hook):
-    """Whether training has begun."""
+class _Progress(Hook):
+    """How far a run came: its runner, once built, and whether it has taken a step."""
 
-    taken = False
+    runner: Runner | None = None
+    begun = False
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self.taken = True
+        self.begun = True
 
 
 def _said(error: Exception, cfg: Config) -> str:

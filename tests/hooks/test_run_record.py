@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from toy_runs import PIPELINE, toy_runner
 from toys import ToyImages
 
-from viewplug.hooks import RunRecordHook
+from viewplug.hooks import RunRecordHook, run_record
 
 HOOK = dict(type='viewplug.RunRecordHook', interval=1)
 
@@ -41,6 +41,22 @@ def test_a_run_that_is_killed_goes_on_saying_running(tmp_path):
         runner.train()
     assert record(tmp_path)['status'] == 'running' and 'seconds' not in record(tmp_path)
     assert [line['step'] for line in scalars(tmp_path)] == [2]  # the end of the first epoch
+
+
+def test_each_process_can_tell_of_an_error_and_process_0_alone_of_the_rest(tmp_path, monkeypatch):
+    runner = toy_runner(tmp_path, [dict(HOOK, interval=100)], dataset=ToyImages(pipeline=PIPELINE))
+    hook = next(hook for hook in runner.hooks if isinstance(hook, RunRecordHook))
+    hook.end('failed', 'before it began')
+    assert not (tmp_path / 'run.json').exists()
+    runner.train()
+    monkeypatch.setattr(run_record, 'get_rank', lambda: 3)
+    monkeypatch.setattr(run_record, 'is_main_process', lambda: False)
+    hook.end('interrupted')
+    assert record(tmp_path)['status'] == 'finished' and 'process' not in record(tmp_path)
+    hook.end('failed', 'RuntimeError: out of memory')
+    found = record(tmp_path)
+    assert (found['status'], found['process'], found['error']) == ('failed', 3, 'RuntimeError: out of memory')
+    assert not list(tmp_path.glob('*.part'))
 
 
 def test_an_interval_that_cannot_be_is_refused():

@@ -116,6 +116,24 @@ def test_without_a_record_the_last_checkpoint_says_that_a_run_finished(tmp_path)
     assert read_run(tmp_path).status.endswith('epoch 4 of 4, iteration 39 of 80')
 
 
+@pytest.mark.parametrize(
+    ('status', 'said'),
+    [('failed', 'stopped by an error'), ('interrupted', 'interrupted'), ('preempted', 'preempted'), (None, 'running')],
+)
+def test_a_record_says_how_a_run_ended(status, said, tmp_path):
+    session(tmp_path, '20260101', [train_line(39)])
+    (tmp_path / 'run.json').write_text(json.dumps(dict(status=status)))
+    assert read_run(tmp_path).status.startswith(f'not finished: {said}')
+
+
+def test_an_error_of_another_process_than_that_of_the_log_is_a_problem(tmp_path):
+    session(tmp_path, '20260101', [train_line(39)], log='')
+    (tmp_path / 'run.json').write_text(json.dumps(dict(status='failed', process=3, error='out of memory')))
+    assert read_run(tmp_path).problems == [('process 3: out of memory', 1)]
+    (tmp_path / 'run.json').write_text(json.dumps(dict(status='failed', process=0, error='out of memory')))
+    assert read_run(tmp_path).problems == []
+
+
 def test_pictures_come_in_the_order_of_their_numbers_and_results_by_their_file(tmp_path):
     session(tmp_path, '20260101', [])
     for folder in ('vis_boxes', 'contrastive_test'):

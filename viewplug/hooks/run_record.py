@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
 from pathlib import Path
 
-from mmengine.dist import is_main_process
+from mmengine.dist import get_rank, is_main_process
 from mmengine.hooks import Hook
 
 from viewplug.registry import HOOKS
@@ -19,10 +20,11 @@ from viewplug.unwrapping import unwrapped
 class RunRecordHook(Hook):
     """Whether a run came to its end, how large its steps are, the target's momentum, the memory of the process.
 
-    ``work_dir/run.json`` says ``status`` 'running', and 'finished' with ``seconds`` once training has ended; a run that
-    was killed goes on saying 'running'. ``run/target_momentum`` (of a model whose target has one) and
-    ``run/peak_memory`` (MB of this process so far, without loader workers; a GPU's is in mmengine's log) go to
-    ``runner.visualizer`` over iterations.
+    ``work_dir/run.json`` says ``status`` 'running', and 'finished' with ``seconds`` once training has ended.
+    ``tools/train.py`` makes it 'failed' (with the ``error`` and the number of the ``process``), 'interrupted' or
+    'preempted' where that ended the run; one that was killed goes on saying 'running'. ``run/target_momentum`` (of a
+    model whose target has one) and ``run/peak_memory`` (MB of this process so far, without loader workers; a GPU's is
+    in mmengine's log) go to ``runner.visualizer`` over iterations.
 
     Args:
         interval: Iterations between two records; the last iteration of an epoch is recorded too.
@@ -35,6 +37,7 @@ class RunRecordHook(Hook):
             raise ValueError(f'RunRecordHook: interval must be a positive integer, got {interval!r}.')
         self.interval = interval
         self._record: dict = {}
+        self._folder: Path | None = None
 
     def before_train(self, runner) -> None:
         loader = runner.train_dataloader
@@ -48,7 +51,9 @@ class RunRecordHook(Hook):
             * runner.world_size,
             processes=runner.world_size,
         )
-        self._write(runner)
+        self._folder = Path(runner.work_dir)
+        if is_main_process():
+            self._write()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if not (
@@ -63,13 +68,23 @@ class RunRecordHook(Hook):
         runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
 
     def after_train(self, runner) -> None:
-        self._record |= dict(status='finished', seconds=time.time() - self._record['started'])
-        self._write(runner)
+        self.end('finished')
 
-    def _write(self, runner) -> None:
-        if is_main_process():
-            Path(runner.work_dir).mkdir(parents=True, exist_ok=True)
-            Path(runner.work_dir, 'run.json').write_text(json.dumps(self._record, indent=1))
+    def end(self, status: str, error: str | None = None) -> None:
+        """Record how the run ended. Each process can tell of an ``error``, which the others may not know."""
+        if self._folder is None:  # not begun
+            return
+        self._record |= dict(status=status, seconds=time.time() - self._record['started'])
+        if error is not None:
+            self._record |= dict(error=error, process=get_rank())
+        if is_main_process() or error is not None:
+            self._write()
+
+    def _write(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        part = self._folder / f'run.json.{get_rank()}.part'
+        part.write_text(json.dumps(self._record, indent=1))
+        os.replace(part, self._folder / 'run.json')
 
 
 def _peak_memory() -> float:

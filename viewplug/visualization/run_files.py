@@ -14,6 +14,7 @@ from mmengine import Config
 PICTURES = ('.png', '.jpg', '.jpeg')
 LINE = re.compile(r'^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d - \S+ - (\w+) - ?(.*)')
 PROBLEMS = ('WARNING', 'ERROR', 'CRITICAL')
+ENDS = dict(failed='stopped by an error', interrupted='interrupted', preempted='preempted')
 LONGEST = 800
 """Characters of a warning that are kept."""
 
@@ -78,7 +79,8 @@ class Run:
             return 'not finished: no training step in its logs'
         steps = f' of {self.record["iterations"]}' if 'iterations' in self.record else ''
         epochs = f' of {self.max_epochs}' if self.max_epochs else ''
-        return f'not finished: running or stopped in epoch {done[0]}{epochs}, iteration {done[1]}{steps}'
+        how = ENDS.get(self.record.get('status'), 'running or stopped')
+        return f'not finished: {how} in epoch {done[0]}{epochs}, iteration {done[1]}{steps}'
 
 
 def read_run(work_dir: str | Path) -> Run:
@@ -198,6 +200,8 @@ def _read_results(run: Run) -> Iterator[str]:
             continue
         if path.name == 'run.json':
             run.record = found
+            if found.get('process'):  # process 0 has its error in the log
+                yield f'process {found["process"]}: {found["error"]}'[:LONGEST]
         else:
             run.results[str(path.relative_to(run.path))] = found
 
