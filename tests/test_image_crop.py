@@ -29,6 +29,16 @@ def test_the_view_is_the_sampled_crop_resized():
         assert np.array_equal(crop(image, BOX), expected)
 
 
+def test_without_a_box_it_is_random_resized_crop():
+    image, crop = Image.fromarray(noise(60, 90, 3)), ContrastiveImageCrop(24, alpha=0.1)
+    for seed in range(20):
+        views = []
+        for cut, box in ((crop, None), (ContrastiveImageCrop(24, alpha=1), (0, 0, 1, 1)), (crop, (0, 0, 1, 1))):
+            np.random.seed(seed)
+            views.append(np.asarray(cut(image, box)))
+        assert np.array_equal(views[0], views[1]) and not np.array_equal(views[0], views[2])
+
+
 def test_images_arrays_and_tensors_give_the_same_view_in_their_own_kind():
     pixels = noise(60, 90, 3)
     crop = ContrastiveImageCrop(24)

@@ -26,7 +26,7 @@ class ContrastiveImageCrop:
         scale: Size of the view, pixels: a number, or (height, width).
         crop_ratio_range: Area of the crop as a fraction of the image's.
         aspect_ratio_range: Width over height of the crop.
-        alpha: Of the centre's Beta(alpha, alpha); 1 with no box is RandomResizedCrop.
+        alpha: Of the centre's Beta(alpha, alpha).
         interpolation: 'nearest', 'bilinear' or 'bicubic'; for PIL images also 'lanczos', 'box', 'hamming'.
         max_attempts: Sizes drawn before the central crop.
         center: Another distribution than Beta: 'uniform', 'quadratic', or a function of a random state that returns a
@@ -62,7 +62,7 @@ class ContrastiveImageCrop:
 
         Args:
             image: A PIL image, an array (H, W) or (H, W, C), or a tensor (..., C, H, W).
-            box: x0, y0, x1, y1 as fractions of the image; None for the whole image.
+            box: x0, y0, x1, y1 as fractions of the image; None, as long as there is none, is RandomResizedCrop.
 
         Returns:
             The view, of the same kind and data type.
@@ -87,7 +87,7 @@ class ContrastiveImageCrop:
             box,
             self.crop_ratio_range,
             self.aspect_ratio_range,
-            center=self.center,
+            center='uniform' if box is None else self.center,
             max_attempts=self.max_attempts,
         )
         return resized_crop(image, top, left, crop_height, crop_width, list(self.scale), self.interpolation, True)

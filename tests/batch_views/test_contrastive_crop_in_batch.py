@@ -43,12 +43,22 @@ def test_crops_in_a_box_have_the_per_sample_distribution(height, width, argument
     assert ks_2samp(jittered(anywhere[:, 1]), jittered(expected[:, 1])).pvalue < 1e-6  # the test can tell
 
 
-def test_uniform_and_without_boxes_it_is_random_resized_crop_to_the_bit():
+def test_without_boxes_or_uniform_on_the_whole_image_it_is_random_resized_crop_to_the_bit():
     plain = drawn(RandomResizedCrop(16, crop_ratio_range=(0.2, 1.0)), 48, 64, 500)
-    assert np.array_equal(drawn(ContrastiveCrop(16, alpha=1), 48, 64, 500), plain)
+    for early in (dict(alpha=0.1), dict(alpha=1), dict(center='quadratic')):
+        assert np.array_equal(drawn(ContrastiveCrop(16, **early), 48, 64, 500), plain)
     ignoring = ContrastiveCrop(16, alpha=1, localize=False)
     ignoring.box_store.write(np.tile(np.float32(BOX), (500, 1)))
     assert np.array_equal(drawn(ignoring, 48, 64, 500), plain)
+
+
+def test_suppression_without_localisation_has_the_per_sample_distribution_on_the_whole_image():
+    n = 4000
+    found = drawn(ContrastiveCrop(16, alpha=0.1, localize=False), 48, 64, n)
+    expected, plain = one_by_one(48, 64, n, alpha=0.1), one_by_one(48, 64, n, alpha=1)
+    for axis in range(4):
+        assert ks_2samp(jittered(found[:, axis]), jittered(expected[:, axis])).pvalue > 1e-3
+    assert ks_2samp(jittered(found[:, 0]), jittered(plain[:, 0])).pvalue < 1e-6
 
 
 def test_each_image_has_its_own_box():

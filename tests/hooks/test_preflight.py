@@ -6,10 +6,12 @@ import pytest
 from mmengine import Config
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from toy_runs import log_of, toy_runner
-from toys import mlp_branch
+from toys import ToyImages, mlp_branch
 
-from viewplug.hooks import PreflightHook, StepSpeedHook
-from viewplug.hooks.preflight import warn_of_waiting
+from viewplug.batch_views import BatchViews
+from viewplug.box_store import BoxStore
+from viewplug.hooks import LocalizationHook, PreflightHook, StepSpeedHook
+from viewplug.hooks.preflight import warn_of_missing_boxes, warn_of_waiting
 from viewplug.switches import add_speed_hook, place_views
 from viewplug.unfollowed_keys import check_followed
 
@@ -84,3 +86,32 @@ def test_what_waits_for_a_validation_that_never_comes_is_a_warning(tmp_path):
 )
 def test_no_warning_where_there_is_a_validation_or_nothing_waits_for_one(val_loop, hooks):
     warn_of_waiting(SimpleNamespace(val_loop=val_loop, hooks=hooks, param_schedulers=None, logger=None))
+
+
+@pytest.mark.parametrize('in_batch', [False, True])
+@pytest.mark.parametrize(
+    ('settings', 'hooks', 'said'),
+    [
+        (dict(), [], True),
+        (dict(), [LocalizationHook(start=1, interval=1)], False),
+        (dict(localize=False), [], False),
+        (dict(store='boxes'), [], False),
+    ],
+)
+def test_a_crop_that_waits_for_boxes_that_nobody_finds_is_a_warning(settings, hooks, said, in_batch, tmp_path):
+    if 'store' in settings:
+        settings = dict(store=str(tmp_path / 'boxes.npy'))
+        BoxStore(settings['store']).write([[0, 0, 1, 1]])
+    views = [[dict(type='viewplug.ContrastiveCrop', scale=8, **settings)]]
+    pipeline = [] if in_batch else [dict(type='viewplug.MultiView', num_views=2, transforms=views)]
+    model = SimpleNamespace(data_preprocessor=BatchViews(views, 2) if in_batch else None)
+    lines = []
+    warn_of_missing_boxes(
+        SimpleNamespace(
+            hooks=hooks,
+            train_dataloader=SimpleNamespace(dataset=ToyImages(pipeline=pipeline)),
+            model=model,
+            logger=SimpleNamespace(warning=lines.append),
+        )
+    )
+    assert len(lines) == said and all('no viewplug.LocalizationHook' in line for line in lines)

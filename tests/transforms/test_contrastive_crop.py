@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from toys import ToyImages
 
 from viewplug.box_store import BoxStore
-from viewplug.crop_sampling import sample_crop
+from viewplug.crop_sampling import WHOLE_IMAGE, sample_crop
 from viewplug.hooks.epoch_seed import seed_process
 from viewplug.transforms import META_KEYS, ContrastiveCrop, MultiView
 
@@ -58,15 +58,18 @@ def written(tmp_path) -> BoxStore:
 
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
 @pytest.mark.parametrize('ratio', [(0.2, 1.0), (1.0, 1.0)], ids=['usual', 'central fallback'])
-def test_without_boxes_and_suppression_it_is_the_stock_crop_bit_for_bit(backend, ratio):
+@pytest.mark.parametrize('center', [dict(alpha=0.1), dict(alpha=1), dict(center='quadratic')])
+@pytest.mark.parametrize('sample', [dict(sample_idx=3), dict(box=None), dict()], ids=['early', 'box None', 'no index'])
+def test_without_boxes_it_is_the_stock_crop_bit_for_bit(backend, ratio, center, sample):
+    """ContrastiveCrop, sec. 3.2: RandomCrop is applied at the early stage; sec. 4.2: it starts from the 20th epoch."""
     settings = dict(scale=(24, 20), crop_ratio_range=ratio, backend=backend)
-    ours, stock = ContrastiveCrop(**settings, alpha=1), StockCrop(**settings)
+    ours, stock = ContrastiveCrop(**settings, **center), StockCrop(**settings)
     for seed in range(20):
         np.random.seed(seed)
-        expected = stock(dict(img=noise(), sample_idx=3))
+        expected = stock(dict(img=noise(), **sample))
         after_stock = np.random.rand()
         np.random.seed(seed)
-        found = ours(dict(img=noise(), sample_idx=3))
+        found = ours(dict(img=noise(), **sample))
         assert np.array_equal(found['img'], expected['img']) and found['img_shape'] == expected['img_shape']
         assert np.random.rand() == after_stock
 
@@ -104,7 +107,7 @@ def test_suppression_without_localisation_ignores_every_box(written):
         np.random.seed(1)
         found = crop_boxes(ContrastiveCrop(**SMALL, alpha=0.2, localize=False, store=written), **results)
         np.random.seed(1)
-        assert np.array_equal(found, crop_boxes(ContrastiveCrop(**SMALL, alpha=0.2)))
+        assert np.array_equal(found, crop_boxes(ContrastiveCrop(**SMALL, alpha=0.2), box=WHOLE_IMAGE))
 
 
 SPREADS = {
@@ -118,7 +121,7 @@ SPREADS = {
 
 @pytest.mark.parametrize('settings,spread', SPREADS.values(), ids=SPREADS)
 def test_every_centre_distribution_reaches_the_crops(settings, spread):
-    boxes = crop_boxes(ContrastiveCrop(**SMALL, **settings), 500)
+    boxes = crop_boxes(ContrastiveCrop(**SMALL, **settings), 500, box=WHOLE_IMAGE)
     room = 1 - (boxes[:, 2:] - boxes[:, :2]).mean()
     assert np.abs(centers(boxes) - 0.5).mean() == pytest.approx(spread * room, abs=0.02)
 

@@ -19,8 +19,8 @@ from .crop_boxes import random_resized_crop_boxes
 class ContrastiveCrop(RandomResizedCrop):
     """``viewplug.ContrastiveCrop`` (ContrastiveCrop, algorithm 1), same arguments, for views cut in batch.
 
-    The boxes of the images are the rows ``sample_idx`` of :attr:`box_store`; until ``viewplug.LocalizationHook`` has
-    written them, and where one is not usable, the whole image.
+    The boxes of the images are the rows ``sample_idx`` of :attr:`box_store`, the whole image where one is not usable;
+    until ``viewplug.LocalizationHook`` has written them it is RandomResizedCrop.
 
     Raises:
         ValueError: an argument out of its range; boxes, but a batch that does not say which images it holds.
@@ -53,14 +53,16 @@ class ContrastiveCrop(RandomResizedCrop):
     def boxes(
         self, sizes: Tensor, generator: torch.Generator | None = None, sample_idx: Tensor | None = None
     ) -> Tensor:
+        around = self._image_boxes(sample_idx)
+        early = self.localize and around is None
         return random_resized_crop_boxes(
             sizes,
             self.crop_ratio_range,
             self.aspect_ratio_range,
             generator,
             self.max_attempts,
-            around=self._image_boxes(sample_idx),
-            places=self._places(len(sizes), generator),
+            around=around,
+            places=None if early else self._places(len(sizes), generator),
         )
 
     def _image_boxes(self, sample_idx: Tensor | None) -> np.ndarray | None:

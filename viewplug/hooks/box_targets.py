@@ -165,6 +165,14 @@ class BoxTargets:
         return ConcatDataset(images)
 
 
+def localised_crops(dataset, preprocessor=None) -> list[ContrastiveCrop | BatchContrastiveCrop]:
+    """Those of a loader's data set, and of a model's preprocessor, that heed boxes."""
+    crops = _crops_in_batch(preprocessor)
+    for leaf in leaf_datasets(dataset):
+        crops += transforms_in(getattr(leaf, 'pipeline', None), ContrastiveCrop)
+    return [crop for crop in crops if crop.localize]
+
+
 def _crops_in_batch(preprocessor) -> list[BatchContrastiveCrop]:
     views = [*getattr(preprocessor, 'views', []), getattr(preprocessor, 'queries', None)]
     crops = (view.crop for view in views if view is not None)

@@ -29,7 +29,7 @@ from viewplug.unwrapping import unwrapped
 class LocalizationHook(Hook):
     """Gives every ``viewplug.ContrastiveCrop`` of the training pipeline a box for each image, and renews them.
 
-    ContrastiveCrop, sec. 3.2: until ``start`` epochs are done crops come from the whole image; then, and after every
+    ContrastiveCrop, sec. 3.2: until ``start`` epochs are done crops are RandomResizedCrop's; then, and after every
     further ``interval`` epochs, each training image goes through the network whole, resized to the input size, in
     evaluation mode; the closure of its heat map above ``threshold`` is its box from the next epoch on. Paper:
     ImageNet ``start=20, interval=10``; small images, 500 epochs, ``start=100, interval=100``; ``threshold=0.1``.
@@ -137,7 +137,7 @@ class LocalizationHook(Hook):
         if self.start >= length:
             runner.logger.warning(
                 f'LocalizationHook: the run has {length} {unit} and start={self.start}: there will be no boxes, and '
-                'every crop comes from the whole image. Lower start, or scale it with the run (--epochs).'
+                "every crop is RandomResizedCrop's. Lower start, or scale it with the run (--epochs)."
             )
         size = self.input_size or targets.input_size()
         reading = Reading(size, self.threshold, self.adaptive, self.encoder, self.heatmap)

@@ -5,6 +5,8 @@ from torch.utils.data import DataLoader
 
 from viewplug.fixed_keys import warn_of_custom_keys
 from viewplug.hooks.agreement import check_agreement
+from viewplug.hooks.box_targets import localised_crops
+from viewplug.hooks.localization import LocalizationHook
 from viewplug.registry import HOOKS
 from viewplug.unfollowed_keys import check_followed
 from viewplug.unwrapping import unwrapped
@@ -16,7 +18,8 @@ class PreflightHook(Hook):
     processes that do not begin alike (:func:`viewplug.hooks.agreement.check_agreement`), and keys of the config that a
     Runner without ``tools/train.py`` passes over (:func:`viewplug.unfollowed_keys.check_followed`). A momentum target
     that moves more often or more seldom than the optimiser is a warning, and so are ``paramwise_cfg.custom_keys`` of no
-    parameter, and parts of mmengine that wait for a validation which a run does not have.
+    parameter, parts of mmengine that wait for a validation which a run does not have, and a ContrastiveCrop that waits
+    for boxes which nobody finds.
     """
 
     priority = 'VERY_HIGH'
@@ -27,6 +30,7 @@ class PreflightHook(Hook):
         check_followed(runner.cfg)
         warn_of_custom_keys(runner.cfg, unwrapped(runner.model))
         warn_of_waiting(runner)
+        warn_of_missing_boxes(runner)
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', None)
         interval = getattr(getattr(unwrapped(runner.model), 'target', None), 'update_interval', None)
         if counts and interval and counts != interval:
@@ -54,6 +58,20 @@ def warn_of_waiting(runner) -> None:
         runner.logger.warning(
             'PreflightHook: without val_dataloader, val_cfg and val_evaluator there is no validation, and nothing will '
             f'come of {", ".join(waiting)}; metrics in the log do not count as one.'
+        )
+
+
+def warn_of_missing_boxes(runner) -> None:
+    if any(isinstance(hook, LocalizationHook) for hook in runner.hooks):
+        return
+    crops = localised_crops(
+        runner.train_dataloader.dataset, getattr(unwrapped(runner.model), 'data_preprocessor', None)
+    )
+    if not all(len(crop.box_store) for crop in crops):
+        runner.logger.warning(
+            'PreflightHook: viewplug.ContrastiveCrop has no boxes, and there is no viewplug.LocalizationHook in '
+            "custom_hooks to find some: unless the pipeline sets results['box'], every crop is RandomResizedCrop's. "
+            'Add the hook, or set localize=False for suppressed centres alone.'
         )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from mmcv.transforms.utils import cache_randomness
 
 from viewplug.box_store import BoxStore
-from viewplug.crop_sampling import Center, center_distribution, check_ranges, sample_crop
+from viewplug.crop_sampling import WHOLE_IMAGE, Center, center_distribution, check_ranges, sample_crop, uniform
 from viewplug.registry import TRANSFORMS
 
 from .random_resized_crop import RandomResizedCrop
@@ -18,12 +18,13 @@ class ContrastiveCrop(RandomResizedCrop):
     """RandomResizedCrop whose centre lies in a box and keeps away from the box's middle (ContrastiveCrop, algorithm 1).
 
     Takes RandomResizedCrop's place in a pipeline of any OpenMMLab library, inside any MultiView too; each view draws
-    its own crop from the same box. It draws from ``np.random``, like mmpretrain's, and with ``alpha=1`` and no boxes it
-    is mmpretrain's to the bit. :func:`viewplug.crop_sampling.sample_crop` says how crops are drawn.
+    its own crop from the same box. It draws from ``np.random``, like mmpretrain's.
+    :func:`viewplug.crop_sampling.sample_crop` says how crops are drawn.
 
-    The box of an image is ``results['box']``, fractions x0, y0, x1, y1 or None for the whole image, if that key is
-    there; else row ``results['sample_idx']`` of :attr:`box_store`; else, and until boxes are written, the whole image.
-    Boxes are those of the image as it comes in, so flips and other crops belong behind this transform.
+    The box of an image is ``results['box']``, fractions x0, y0, x1, y1 or None for none, if that key is there; else row
+    ``results['sample_idx']`` of :attr:`box_store`. An image without a box, as all are until boxes are written, is cut
+    by RandomResizedCrop, mmpretrain's to the bit: both halves of the method begin together (sec. 3.2 and 4.2). Boxes
+    are those of the image as it comes in, so flips and other crops belong behind this transform.
 
     Added key: ``crop_box`` (x0, y0, x1, y1), float32 fractions of the image it was cut from.
 
@@ -34,7 +35,7 @@ class ContrastiveCrop(RandomResizedCrop):
         aspect_ratio_range: Width over height of the crop.
         alpha: Of the centre's Beta(alpha, alpha). The paper has 0.6 on ImageNet and 0.1 on small images;
             1 is localisation without suppression.
-        localize: False ignores all boxes: suppression without localisation.
+        localize: False ignores all boxes: suppression without localisation, from the first step on.
         interpolation, backend, max_attempts: As in mmpretrain's RandomResizedCrop.
         center: Another distribution than Beta: 'uniform', 'quadratic', or a function of a random state that returns a
             number in [0, 1].
@@ -70,7 +71,7 @@ class ContrastiveCrop(RandomResizedCrop):
         self._box = None
 
     def transform(self, results: dict) -> dict:
-        self._box = self._box_of(results) if self.localize else None
+        self._box = self._box_of(results) if self.localize else WHOLE_IMAGE
         return super().transform(results)
 
     def rand_crop_params(self, img: np.ndarray) -> tuple[int, int, int, int]:
@@ -83,7 +84,7 @@ class ContrastiveCrop(RandomResizedCrop):
             self._box,
             self.crop_ratio_range,
             self.aspect_ratio_range,
-            center=self._draw,
+            center=uniform if self._box is None else self._draw,
             max_attempts=self.max_attempts,
         )
 
