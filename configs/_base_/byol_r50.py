@@ -1,11 +1,11 @@
-# BYOL on ResNet-50 (arXiv:2006.07733, sec. 3.2).
+# BYOL on ResNet-50 (arXiv:2006.07733, sec. 3.2). Residual branches start at zero, as in the authors' code.
 model = dict(
     type='viewplug.Siamese',
     backbone=dict(
         type='mmpretrain.ResNet',
         depth=50,
         norm_cfg=dict(type='BN'),
-        zero_init_residual=False,
+        zero_init_residual=True,
         out_indices=(0, 1, 2, 3),
     ),
     target=dict(type='viewplug.MomentumTarget', momentum=0.996, end_momentum=1.0),

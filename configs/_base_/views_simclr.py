@@ -1,8 +1,14 @@
-# A folder of images, cut as SimCLR cuts it (arXiv:2002.05709, app. A).
+# A folder of images, cut as SimCLR cuts it (arXiv:2002.05709, app. A; bicubic as its code).
 _base_ = './views_mocov2.py'
 
 view_pipeline = [
-    dict(type='viewplug.RandomResizedCrop', scale=224, crop_ratio_range=(0.08, 1.0), backend='pillow'),
+    dict(
+        type='viewplug.RandomResizedCrop',
+        scale=224,
+        crop_ratio_range=(0.08, 1.0),
+        interpolation='bicubic',
+        backend='pillow',
+    ),
     dict(type='RandomFlip', prob=0.5),
     dict(
         type='RandomApply',

@@ -104,6 +104,7 @@ def test_table_3_adds_one_operator_to_crop_and_colour_and_has_a_wide_projection(
     added = [ADDED[task]] if ADDED[task] else []
     assert names == ['RandomResizedCrop', 'RandomFlip', 'RandomApply', 'RandomGrayscale', *added]
     assert cfg.model.branches.image.neck.out_channels == 2048
+    assert view_of(cfg)[0].interpolation == 'bicubic'  # as SimCLR's code
 
 
 @pytest.mark.parametrize('name', ['r50_b4096', 'table3_rotation', 'table3_noise', 'table3_sobel'])
