@@ -28,13 +28,8 @@ TINY = {
 NARROW = {'model.backbone.base_channels': 4, 'model.backbone.stem_channels': 4}
 # mmengine reads each number of the log, the norm of clipped gradients among them.
 LOG = 'value = value.item()'
-# Where else an iteration may wait, and how often: batches of a loader are copied, and mmpretrain reorders their
-# channels by a list, which is on the CPU.
-LOADER = {
-    'return data.to(self.device, non_blocking=self._non_blocking)': 2,
-    'batch_inputs = batch_inputs[:, [2, 1, 0], ...]': 1,
-    '_input[:, [2, 1, 0], ...] for _input in batch_inputs': 1,
-}
+# Where else an iteration may wait, and how often: batches of a loader are copied.
+LOADER = {'return data.to(self.device, non_blocking=self._non_blocking)': 2}
 DEMOS = {
     'mocov2_hcl_r50': (NARROW, {}),
     'contrastive_crop/cifar10/moco_ccrop': (NARROW, {}),

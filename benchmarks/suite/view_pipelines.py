@@ -67,30 +67,33 @@ def steps(size: int, blur: bool, library: str = 'viewplug') -> list[dict]:
 
 
 def viewplug_views(images: np.ndarray, size: int, blur: bool, device: str) -> Pipeline:
-    """viewplug's MultiView and crop, which keep where views were cut, colour jitter and greyscale; the rest is
-    mmpretrain's."""
+    """viewplug's MultiView and crop, which keep where views were cut, colour jitter, greyscale and preprocessor; the
+    rest is mmpretrain's."""
     view = steps(size, blur)
     keys = ('sample_idx', 'img_shape', 'crop_box', 'flip')
-    return _openmmlab('viewplug.MultiView', view, keys, images, device)
+    return _openmmlab('viewplug', 'ViewsDataPreprocessor', view, keys, images, device)
 
 
 def mmpretrain_views(images: np.ndarray, size: int, blur: bool, device: str) -> Pipeline:
     """As mmpretrain's MoCo v2 config has it, Pillow backend."""
     view = steps(size, blur, 'mmpretrain')
-    return _openmmlab('mmpretrain.MultiView', view, ('sample_idx', 'img_shape'), images, device)
+    return _openmmlab('mmpretrain', 'SelfSupDataPreprocessor', view, ('sample_idx', 'img_shape'), images, device)
 
 
-def _openmmlab(multi_view: str, view: list[dict], keys: Sequence[str], images: np.ndarray, device: str) -> Pipeline:
-    import mmpretrain.datasets.transforms  # noqa: F401
+def _openmmlab(
+    library: str, preprocessor: str, view: list[dict], keys: Sequence[str], images: np.ndarray, device: str
+) -> Pipeline:
+    import mmpretrain.datasets.transforms
+    import mmpretrain.models  # noqa: F401
     from mmengine.dataset import Compose, default_collate
-    from mmengine.registry import TRANSFORMS
-    from mmpretrain.models.utils.data_preprocessor import SelfSupDataPreprocessor
+    from mmengine.registry import MODELS, TRANSFORMS
 
     bgr = np.ascontiguousarray(images[..., ::-1])
-    multi_view = dict(type=multi_view, num_views=2, transforms=[view])
+    multi_view = dict(type=f'{library}.MultiView', num_views=2, transforms=[view])
     pack = dict(type='mmpretrain.PackInputs', meta_keys=keys)
     pipeline = Compose([TRANSFORMS.build(multi_view), TRANSFORMS.build(pack)])
-    preprocess = SelfSupDataPreprocessor(mean=MEAN, std=STD, to_rgb=True).to(device)
+    settings = dict(mean=MEAN, std=STD, to_rgb=True)
+    preprocess = MODELS.build(dict(type=f'{library}.{preprocessor}', **settings)).to(device)
     shape = images.shape[1:3]
 
     def views(indices: Sequence[int]) -> Sequence[Tensor]:

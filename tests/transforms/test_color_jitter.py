@@ -19,6 +19,12 @@ SETTINGS = [
 ]
 
 
+def noise() -> list[np.ndarray]:
+    """Images below and above the size from which hues are turned by tables."""
+    state = np.random.RandomState(1)
+    return [state.randint(0, 256, (*size, 3), dtype=np.uint8) for size in [(13, 17)] * 40 + [(50, 61)] * 20]
+
+
 def jittered(transform, image: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
     """The transform's image, and what the random numbers go on with."""
     np.random.seed(seed)
@@ -28,7 +34,7 @@ def jittered(transform, image: np.ndarray, seed: int) -> tuple[np.ndarray, float
 
 @pytest.mark.parametrize('settings', SETTINGS, ids=str)
 def test_pixels_and_random_numbers_are_mmpretrains(settings):
-    images = np.random.RandomState(1).randint(0, 256, (60, 13, 17, 3), dtype=np.uint8)
+    images = noise()
     changed = 0
     for seed, image in enumerate(images):
         expected = jittered(StockColorJitter(**settings), image, seed)
@@ -41,7 +47,7 @@ def test_pixels_and_random_numbers_are_mmpretrains(settings):
 
 @pytest.mark.parametrize('settings', SETTINGS, ids=str)
 def test_rgb_images_are_jittered_as_torchvision_does(settings):
-    images = np.random.RandomState(1).randint(0, 256, (60, 13, 17, 3), dtype=np.uint8)
+    images = noise()
     transform = ColorJitter(**settings, color_format='rgb')
     steps = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
     for seed, image in enumerate(images):
