@@ -4,8 +4,8 @@
 
 MoCo v2 with ContrastiveCrop trains on ShapeScenes (configs/contrastive_crop/cifar10/moco_ccrop.py as a demo); at each
 update of its boxes, before the first one and with the true boxes for comparison, pairs of views are drawn by
-RandomCrop, localisation alone (alpha = 1), suppression alone (no box) and both. A view misses the object if it shows
-less than a quarter of the object's box.
+RandomCrop, localisation alone (alpha = 1), suppression alone (no box) and both, which is RandomCrop as long as there
+are no boxes. A view misses the object if it shows less than a quarter of the object's box.
 """
 
 import argparse
@@ -85,7 +85,8 @@ def quality(boxes, true: np.ndarray, size: int, alpha: float, pairs: int = 4) ->
     rng = np.random.default_rng(0)
     found = {}
     for variant in VARIANTS:
-        centre = 1.0 if variant in ('RandomCrop', 'localisation') else alpha
+        early = variant == 'both' and boxes is None
+        centre = 1.0 if variant in ('RandomCrop', 'localisation') or early else alpha
         uses_box = variant in ('localisation', 'both') and boxes is not None
         misses, overlaps = [], []
         for index, thing in enumerate(true):
