@@ -48,6 +48,17 @@ def own_names(registry: Registry) -> list[str]:
     return list(registry.module_dict)
 
 
+def class_of(kind: str | type) -> type | None:
+    """What ``MODELS`` would build of ``type=``, if there is such a part."""
+    if not isinstance(kind, str):
+        return kind
+    found = MODELS.get(kind if '.' in kind else f'viewplug.{kind}')
+    if found is None:
+        with MODELS.switch_scope_and_registry(None) as registry:  # the default scope's, as mmengine's build takes it
+            found = registry.get(kind)
+    return found
+
+
 def class_name(kind: str | type) -> str:
     """The bare name behind ``type=`` of a config: of 'viewplug.X', of a longer path, or of the class itself."""
     return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]

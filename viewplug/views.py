@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +94,16 @@ class ViewGeometry:
         origin = box[:, :2].repeat(1, 2).unsqueeze(1)
         size = (box[:, 2:] - box[:, :2]).clamp_min(1e-6).repeat(1, 2).unsqueeze(1)
         return origin, size
+
+
+def sample_idx_of(batch: Mapping) -> Tensor | None:
+    """Which images of the data set a batch holds, (N,) int64 on the CPU, if its ``sample_idx`` or its ``data_samples``
+    say so."""
+    if batch.get('sample_idx') is not None:
+        return torch.as_tensor(batch['sample_idx']).cpu()
+    samples = batch.get('data_samples') or []
+    known = samples and all(sample is not None and 'sample_idx' in sample for sample in samples)
+    return torch.tensor([int(sample.sample_idx) for sample in samples]) if known else None
 
 
 def _mirror(regions: Tensor, flips: Tensor) -> Tensor:

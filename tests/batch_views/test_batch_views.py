@@ -3,10 +3,13 @@
 import pytest
 import torch
 from mmengine import Config
+from mmengine.registry import MODELS
+from mmpretrain.structures import DataSample
 from toy_runs import PIPELINE, Diary, toy_runner
 from toys import ToyImages
 
-from viewplug.batch_views import BatchViews, to_device_views
+from viewplug.batch_views import BatchViews, Operator, to_device_views
+from viewplug.batch_views.operator import uniform
 from viewplug.batch_views.view import View
 from viewplug.datasets import InMemoryDataset
 from viewplug.hooks.epoch_seed import EpochSeedHook
@@ -48,6 +51,63 @@ def test_the_geometry_says_where_the_pixels_come_from():
         assert torch.allclose(middle, (boxes[:, 0] + boxes[:, 2]) / 2, atol=0.3)
         rising = out['inputs'][view][:, 0, 0, -1] > out['inputs'][view][:, 0, 0, 0]
         assert torch.equal(rising, ~out['geometry'].flips[:, view])
+
+
+@MODELS.register_module()
+class SwapChannels(Operator):
+    """Somebody's own, which moves no pixel."""
+
+    geometry = 'kept'
+
+    def __init__(self, prob: float = 0.5) -> None:
+        self.prob = prob
+
+    def draw(self, n, generator=None):
+        return dict(shift=uniform(n, generator))
+
+    def run(self, images, shift):
+        return images.flip(1)
+
+
+@MODELS.register_module()
+class Shear(SwapChannels):
+    geometry = None
+
+
+ROTATE = dict(type='mmpretrain.Rotate', angle=20.0, prob=1.0)
+
+
+@pytest.mark.parametrize(
+    ('step', 'said'),
+    [
+        (ROTATE, 'Rotate, which may move pixels'),
+        (dict(type='viewplug.QuarterTurn'), 'QuarterTurn, which may move pixels'),
+        (dict(type='RandomApply', transforms=[ROTATE]), 'RandomApply around Rotate, which may move pixels'),
+        (dict(type='Shear'), 'Shear, which viewplug does not know'),
+    ],
+)
+def test_where_a_turned_view_was_cut_is_unknown(step, said):
+    geometry = BatchViews([CUT, [*CUT, step]], [1, 1])(dict(inputs=images()), training=True)['geometry']
+    assert geometry.boxes.shape == (6, 0, 4)
+    with pytest.raises(ValueError, match=rf'transforms\[1\] of viewplug.BatchViews has {said}'):
+        geometry.overlap(0, 1)
+
+
+def test_an_operator_of_ones_own_is_found_by_its_name_and_applied_by_its_chance():
+    batch = images(64)
+    view = View([dict(type='Resize', scale=24), dict(type='SwapChannels')])
+    swapped = view(batch)[0].eq(batch.flip(1)).flatten(1).all(dim=1)
+    kept = view(batch)[0].eq(batch).flatten(1).all(dim=1)
+    assert view.unknown is None and 10 < swapped.sum() < 54 and 10 < kept.sum() < 54
+    with pytest.raises(ValueError, match="SwapChannels: .*unexpected keyword argument 'p'; it takes prob"):
+        View([*CUT, dict(type='SwapChannels', p=1)])
+
+
+def test_what_travels_beside_images_comes_as_one_tensor():
+    own = [torch.full((2, 2), float(number)) for number in range(6)]
+    given = dict(inputs=list(images()), heat=own, data_samples=[DataSample(metainfo=dict(sample_idx=7))] * 6)
+    out = BatchViews([CUT], 2)(given, training=True)
+    assert torch.equal(out['heat'], torch.stack(own)) and out['sample_idx'].tolist() == [7] * 6
 
 
 @pytest.mark.parametrize('late', [False, True])
@@ -154,6 +214,15 @@ def test_the_switch_passes_by_the_scope_of_steps_from_another_packages_config():
         cfg.train_dataloader.dataset.pipeline = pipeline
         to_device_views(cfg)
     assert cfgs[0].to_dict() == cfgs[1].to_dict()
+
+
+def test_the_switch_into_memory_refuses_what_would_not_come_along():
+    cfg = toy_config()
+    cfg.train_dataloader.dataset.pipeline = [PIPELINE[0], dict(type='viewplug.PackViews', extra_keys=('heat', 'masks'))]
+    with pytest.raises(
+        ValueError, match=r'in_memory=True keeps images only, and PackViews\.extra_keys has heat beside'
+    ):
+        to_device_views(cfg, in_memory=True)
 
 
 def test_the_switch_into_memory_needs_no_workers():

@@ -6,7 +6,8 @@ require('mmengine', 'mmcv', 'mmpretrain')
 
 from .batch_views import BatchViews  # noqa: E402
 from .data_preprocessor import ViewsDataPreprocessor  # noqa: E402
+from .operator import Operator  # noqa: E402
 from .switch import to_device_views  # noqa: E402
 from .view import View  # noqa: E402
 
-__all__ = ['BatchViews', 'View', 'ViewsDataPreprocessor', 'to_device_views']
+__all__ = ['BatchViews', 'Operator', 'View', 'ViewsDataPreprocessor', 'to_device_views']

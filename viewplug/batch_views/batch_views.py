@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from viewplug.batch_views.padding import padded
 from viewplug.batch_views.view import View
 from viewplug.block_masking import BlockMasking
 from viewplug.registry import MODELS
-from viewplug.views import ViewGeometry
+from viewplug.transforms.view_record import unknown_geometry
+from viewplug.views import ViewGeometry, sample_idx_of
 
 
 @MODELS.register_module()
@@ -65,6 +67,11 @@ class BatchViews(ViewsDataPreprocessor):
         self.views, self.counts = [View(pipeline) for pipeline in transforms], counts
         if min(counts, default=0) < 1:
             raise ValueError(f'data_preprocessor.num_views must be at least 1, got {num_views}')
+        self.unknown = None
+        for place, view in enumerate(self.views):
+            if view.unknown and self.unknown is None:
+                where = f'data_preprocessor, transforms[{place}] of viewplug.BatchViews'
+                self.unknown = unknown_geometry(where, view.unknown)
         self.shared_flip = check_prob('data_preprocessor.shared_flip', shared_flip)
         self.queries = None
         if queries is not None:
@@ -95,13 +102,13 @@ class BatchViews(ViewsDataPreprocessor):
                 ``training`` tensors (N, 3, H, W) are normalised only.
 
         Returns:
-            ``data`` with ``inputs`` as V normalised float32 views (N, 3, h_v, w_v), ``geometry``, and ``sample_idx``
-            where it is known.
+            ``data`` with ``inputs`` as V normalised float32 views (N, 3, h_v, w_v), ``geometry`` (unknown if a step of
+            a view turns it), and ``sample_idx`` where it is known.
         """
         if not training:
             return super().forward(dict(inputs=data['inputs'], data_samples=data.get('data_samples')), training)
-        sample_idx = _sample_idx(data)
-        data = self.cast_data(data)
+        sample_idx = sample_idx_of(data)
+        data = self.cast_data({key: _stacked(key, value) for key, value in data.items()})
         images, sizes, n = data['inputs'], None, len(data['inputs'])
         if not isinstance(images, Tensor):
             images, sizes = padded(images)
@@ -115,7 +122,8 @@ class BatchViews(ViewsDataPreprocessor):
         ]
         inputs = [view for views, _, _ in made for view in views]
         boxes, flips = (torch.cat(column).transpose(0, 1) for column in list(zip(*made, strict=True))[1:])
-        result = {'data_samples': None, **data, 'inputs': inputs, 'geometry': ViewGeometry(boxes, flips)}
+        geometry = ViewGeometry(boxes[:, :0] if self.unknown else boxes, flips, self.unknown)
+        result = {'data_samples': None, **data, 'inputs': inputs, 'geometry': geometry}
         if sample_idx is not None:
             result['sample_idx'] = sample_idx
         if self.queries is not None:
@@ -138,10 +146,7 @@ class BatchViews(ViewsDataPreprocessor):
         self.batches = int(state)
 
 
-def _sample_idx(data: dict) -> Tensor | None:
-    """Which images of the data set a batch holds, (N,) on the CPU, if it says so."""
-    if 'sample_idx' in data:
-        return torch.as_tensor(data['sample_idx']).cpu()
-    samples = data.get('data_samples') or []
-    known = samples and all(sample is not None and 'sample_idx' in sample for sample in samples)
-    return torch.tensor([int(sample.sample_idx) for sample in samples]) if known else None
+def _stacked(key: str, value: Any) -> Any:
+    """What travels beside images of several sizes, which are not collated, as one tensor (N, ...)."""
+    alike = isinstance(value, list) and all(isinstance(one, Tensor) and one.shape == value[0].shape for one in value)
+    return torch.stack(value) if alike and value and key not in ('inputs', 'data_samples') else value

@@ -80,6 +80,8 @@ class RandomFlip(Operator):
         prob: chance that a sample is mirrored.
     """
 
+    geometry = 'recorded'
+
     def __init__(self, prob: float, direction: str = 'horizontal') -> None:
         if direction != 'horizontal':
             raise ValueError(

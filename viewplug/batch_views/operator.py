@@ -28,10 +28,12 @@ class Operator:
     Attributes:
         prob: chance that a sample is changed at all; taken by ``draw_gated``, not by ``draw`` or ``apply``.
         mirrors: whether mirroring before the step gives the same distribution as mirroring after it.
+        geometry: what it does to the places of pixels, as a transform says it: ``viewplug.transforms.view_record``.
     """
 
     prob: float = 1.0
     mirrors: bool = True
+    geometry: str | None = None
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Params:
         """What ``apply`` takes beside the images, for ``n`` samples."""

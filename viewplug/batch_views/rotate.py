@@ -19,7 +19,7 @@ from .operator import Operator, Params, channel_values, check_prob, uniform
 class Rotate(Operator):
     """mmpretrain's Rotate about the centre of the view.
 
-    Boxes and flips of a view say nothing of its rotation.
+    Boxes and flips of a view say nothing of its rotation, so the views' geometry is unknown.
 
     Args:
         angle: degrees, clockwise, if it is fixed.

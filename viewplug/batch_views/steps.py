@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from viewplug.registry import class_name
+from viewplug.registry import class_name, class_of
 
 from .blur import GaussianBlur
 from .color import ColorJitter, RandomGrayscale
@@ -55,9 +55,14 @@ def build_crop(cfg: Mapping[str, Any] | None) -> Any:
 def build_operator(cfg: Mapping[str, Any]) -> Operator:
     """An operator from its config; those inside a RandomApply too.
 
+    What is not among ``OPERATORS`` may be a class derived from ``Operator`` that is registered in ``MODELS``.
+
     Raises:
         ValueError: a step or an argument that is not known here.
     """
+    own = _own_operator(cfg)
+    if own is not None:
+        return _made(own, _given(cfg))
     if _name(cfg) != 'RandomApply':
         return _build(OPERATORS, cfg)
     inner = cfg.get('transforms', [])
@@ -71,19 +76,37 @@ def _build(known: Mapping[str, type], cfg: Mapping[str, Any]) -> Any:
     name = _name(cfg)
     if name not in known:
         raise ValueError(
-            f"{name} is not among the steps of views cut in batch: {', '.join(known)}; others need views='sample'"
+            f"{name} is not among the steps of views cut in batch: {', '.join(known)}; others need views='sample', or "
+            'a class derived from viewplug.batch_views.Operator in MODELS'
         )
-    arguments = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
+    arguments = _given(cfg)
     accepted = _arguments(known[name])
     unknown = [key for key in arguments if key not in accepted]
     if unknown:
         raise ValueError(
             f'{name}: {", ".join(unknown)} not supported in views cut in batch, only {", ".join(accepted)}'
         )
+    return _made(known[name], arguments)
+
+
+def _made(kind: type, arguments: Mapping[str, Any]) -> Any:
     try:
-        return known[name](**arguments)
+        return kind(**arguments)
     except TypeError as error:
-        raise ValueError(f'{name}: {error}; it takes {", ".join(accepted)}') from None
+        raise ValueError(f'{kind.__name__}: {error}; it takes {", ".join(_arguments(kind))}') from None
+
+
+def _given(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
+
+
+def _own_operator(cfg: Mapping[str, Any]) -> type | None:
+    """The class that somebody has registered, if it is an operator's."""
+    kind = cfg.get('type') if isinstance(cfg, Mapping) else None
+    if kind is None or (isinstance(kind, str) and kind.split('.')[0] in PACKAGES):
+        return None
+    found = class_of(kind)
+    return found if inspect.isclass(found) and issubclass(found, Operator) else None
 
 
 def _arguments(kind: type) -> list[str]:

@@ -11,6 +11,7 @@ from viewplug.mistakes import near
 from viewplug.model_config import preprocessor_config
 from viewplug.registry import class_name
 from viewplug.transforms.multi_view import MultiView
+from viewplug.transforms.pack_views import EXTRA_KEYS
 from viewplug.transforms.query_crops import QueryCrops
 
 MOVED = ('MultiView', 'QueryCrops', 'BlockMasks')
@@ -108,7 +109,19 @@ def _beside(steps: list[dict]) -> dict:
     return found
 
 
+def own_extras(steps: list[dict]) -> list[str]:
+    """What a pipeline packs beside the views that ``BatchViews`` does not make."""
+    keys = [key for step in steps if class_name(step['type']) in PACKING for key in step.get('extra_keys', ())]
+    return [key for key in keys if key not in EXTRA_KEYS]
+
+
 def _move_images(loader: dict) -> None:
+    lost = own_extras(loader.dataset.pipeline)
+    if lost:
+        raise ValueError(
+            f'in_memory=True keeps images only, and PackViews.extra_keys has {", ".join(lost)} beside them: '
+            'leave in_memory out'
+        )
     loader.dataset.pipeline = [
         step for step in loader.dataset.pipeline if not class_name(step['type']).endswith(PACKING)
     ]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from viewplug.devices import to_device
+from viewplug.transforms.view_record import UnrecordedMove, moves_of
 
 from .crop import RandomFlip
 from .operator import (
@@ -42,6 +43,9 @@ class View:
         pipeline: transform configs as for a single image, named bare or with ``mmpretrain.`` or ``viewplug.``: first
             one of ``steps.CROPS``, then any of ``steps.OPERATORS``.
 
+    Attributes:
+        unknown: which step moves pixels so that boxes and flips do not tell where to, and why; else None.
+
     Raises:
         ValueError: a step or an argument that is not known here.
     """
@@ -56,6 +60,7 @@ class View:
             places = [len(self.steps)]
             self.steps.append(RandomFlip(prob=0.0))
         self._flip_place = places[0]
+        self.unknown = _unrecorded(self.steps)
         # Mirroring is free while resampling; it may move there past everything that does not care.
         self._flip_early = all(step.mirrors for step in self.steps[: self._flip_place])
 
@@ -170,6 +175,15 @@ class View:
                     made = run_gated(step, made, select(prepared[place], part))
             put_rows(images, rank[part], finish(made))
         return images
+
+
+def _unrecorded(steps: Sequence[Operator]) -> str | None:
+    for step in steps:
+        try:
+            moves_of(step)
+        except UnrecordedMove as move:
+            return str(move)
+    return None
 
 
 def _check_sizes(batch: Tensor, sizes: Tensor | None) -> Tensor:

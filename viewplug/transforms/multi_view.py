@@ -8,7 +8,7 @@ from mmpretrain.datasets.transforms import MultiView as StockMultiView
 
 from viewplug.registry import TRANSFORMS
 
-from .view_record import KEYS, UnrecordedMove, ViewRecord, records_crop
+from .view_record import KEYS, UnrecordedMove, ViewRecord, records_crop, unknown_geometry
 
 META_KEYS = ('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'crop_box', 'flip')
 """What ``PackInputs(meta_keys=...)`` must carry for ``viewplug.views.ViewGeometry``; it drops what is not named."""
@@ -72,9 +72,7 @@ class MultiView(StockMultiView):
             try:
                 records += [ViewRecord(pipeline)] * self.num_views[place]
             except UnrecordedMove as move:
-                self.unknown = (
-                    'this run needs to know where each view was cut, and cannot: in train_dataloader.dataset.pipeline, '
-                    f'transforms[{place}] of viewplug.MultiView has {move}'
-                )
+                where = f'train_dataloader.dataset.pipeline, transforms[{place}] of viewplug.MultiView'
+                self.unknown = unknown_geometry(where, move)
                 return
         self._records = records

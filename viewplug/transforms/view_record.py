@@ -42,12 +42,15 @@ class ViewRecord:
 
     def __init__(self, pipeline: Compose) -> None:
         self.pipeline = pipeline
-        self.moves = [_moves_of(step) for step in pipeline.transforms]
+        self.moves = [moves_of(step) for step in pipeline.transforms]
 
     def __call__(self, results: dict) -> tuple[dict | None, Sequence[float], bool]:
         """
         Args:
             results: without any of ``KEYS``.
+
+        Raises:
+            ValueError: a step recorded a box that is not in fractions.
 
         Returns:
             The view's results, None as soon as a step returns that; its box, four fractions of the image; whether it
@@ -61,14 +64,28 @@ class ViewRecord:
             if moves:
                 crop = results.pop('crop_box', None)
                 if crop is not None:
+                    _check_fractions(crop, step)
                     box = crop if box is WHOLE_IMAGE and not flip else _cut(box, flip, crop)
                 flip ^= bool(results.pop('flip', False))
         return results, box, flip
 
 
+def unknown_geometry(where: str, move: UnrecordedMove | str) -> str:
+    """The sentence with which a run stops that needs boxes; ``where`` in the config the step stands that moves."""
+    return f'this run needs to know where each view was cut, and cannot: in {where} has {move}'
+
+
 def records_crop(step) -> bool:
     """Whether a pipeline has a crop, however deep, that says where it cuts."""
     return any(getattr(leaf, 'geometry', None) == 'recorded' for leaf in _leaves(step))
+
+
+def _check_fractions(crop: Sequence[float], step) -> None:
+    if len(crop) != 4 or not (0 <= crop[0] < crop[2] <= 1 + 1e-6 and 0 <= crop[1] < crop[3] <= 1 + 1e-6):
+        raise ValueError(
+            f'{_name(step)} must record crop_box as x0, y0, x1, y1 in fractions of the image that it was given, '
+            f'got {[float(value) for value in crop]}'
+        )
 
 
 def _cut(box: Sequence[float], flip: bool, crop: Sequence[float]) -> tuple[float, ...]:
@@ -81,8 +98,15 @@ def _cut(box: Sequence[float], flip: bool, crop: Sequence[float]) -> tuple[float
     return left + x0 * width, top + y0 * height, left + x1 * width, top + y1 * height
 
 
-def _moves_of(step) -> int:
-    """0 or 1: only the last record of what happens inside of a step can be read."""
+def moves_of(step) -> int:
+    """How many crops and flips a step records, 0 or 1: only the last record of what happens inside of it can be read.
+
+    Args:
+        step: a transform, or an operator of views cut in batch.
+
+    Raises:
+        UnrecordedMove: it moves pixels and records nothing, or is not known.
+    """
     wraps = _wraps(step, _names(step))
     try:
         moves = _moves(step)
