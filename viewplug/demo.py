@@ -8,7 +8,9 @@ import math
 from mmengine import Config
 from mmengine.logging import print_log
 
+from viewplug.batch_views.switch import own_extras
 from viewplug.batch_views.view import View
+from viewplug.frameworks.left_out import arguments_of
 from viewplug.model_config import preprocessor_config
 from viewplug.registry import class_name
 from viewplug.schedule import set_epochs
@@ -77,7 +79,8 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
                 branch.neck.norm_cfg = dict(type='BN')  # which needs rows, and a batch may have no masked patch
             if branch.neck.type == 'viewplug.RegionNeck':
                 branch.head.update(_small_windows(len(branch.neck.stages)))
-        branch.head.pop('feat_dim', None)  # read off the neck
+        if 'feat_dim' in arguments_of(branch.head):
+            branch.head.pop('feat_dim', None)  # read off the neck
         if 'teacher_temperature' in branch.head:
             branch.head.update(
                 dict.fromkeys(('teacher_temperature', 'warmup_teacher_temperature'), TEACHER_TEMPERATURE)
@@ -92,8 +95,9 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     cfg.train_dataloader = _small_loader(cfg.train_dataloader)
     if len(cfg.model.get('online_views', ())) > 2:
         cfg.model.online_views = tuple(range(sum(_multi_view(cfg.train_dataloader.dataset.pipeline).num_views)))
-    cfg.in_memory = _can_be_made_in_batch(cfg.train_dataloader.dataset.pipeline)
-    cfg.views = 'device' if cfg.in_memory else 'sample'
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    cfg.views = 'device' if _can_be_made_in_batch(pipeline) else 'sample'
+    cfg.in_memory = cfg.views == 'device' and not own_extras(pipeline)
     if class_name(cfg.optim_wrapper.optimizer.type).endswith('LARS'):  # for large batches
         cfg.optim_wrapper.optimizer = dict(type='SGD', momentum=0.9)
     if class_name(cfg.optim_wrapper.optimizer.type) == 'AdamW':
@@ -140,7 +144,10 @@ def _shortened(cfg: Config, epochs: int, knn_hook: dict) -> Config:
 
 
 def _small_neck(neck: dict) -> dict:
-    neck = {key: value for key, value in neck.items() if key not in ('in_channels', 'in_strides', 'hidden_channels')}
+    too_large = {'in_channels', 'in_strides'} & arguments_of(neck)  # read off the small backbone
+    if str(neck['type']).startswith('viewplug.'):
+        too_large.add('hidden_channels')
+    neck = {key: value for key, value in neck.items() if key not in too_large}
     if neck['type'] == 'viewplug.DINONeck':
         neck.update(out_channels=PROTOTYPES, hidden_channels=PROTOTYPES, bottleneck_channels=64)
     if neck['type'] == 'viewplug.HCLNeck':

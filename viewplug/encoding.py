@@ -129,10 +129,20 @@ def _encode_group(backbone, necks, reads, images, request, views: Sequence[dict]
         if getattr(neck, 'rows_apart', False) and isinstance(part, Tensor) and part.dim() == 2:
             waiting.append((name, part))
         else:
-            output = unpacked(neck(part))
+            output = _one_tensor(unpacked(neck(part)), name, neck)
             _put(views, name, _cut(output, _rows_of_views(reads[name], request, output)))
             _put_watched(views, name, neck, part, reads[name], request)
     return waiting
+
+
+def _one_tensor(output, name: str, neck: nn.Module) -> Tensor:
+    if isinstance(output, Tensor):
+        return output
+    got = f'{len(output)} outputs' if isinstance(output, tuple | list) else f'a {type(output).__name__}'
+    raise ValueError(
+        f'model.branches.{name}.neck: {type(neck).__name__} must give one tensor whose first dimension are the images '
+        f'(or rows of them), alone or in a 1-tuple, got {got}; join along the last dimension what the head needs'
+    )
 
 
 def _put(views: Sequence[dict[str, Tensor]], name: str, pieces: Sequence[Tensor]) -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
+from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
-from toys import toy_resnet
+from toys import ToyBackbone, toy_resnet
 
 from viewplug.backbones import pooled
 from viewplug.frameworks import LinearClassifier, TunedLinearClassifier
@@ -43,3 +43,17 @@ def test_one_that_learns_is_mmpretrains_on_a_resnet():
         losses.append(loss)
     assert torch.equal(*losses) and list(states[0]) == list(states[1])
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_weights_come_into_a_backbone_that_knows_no_init_cfg(tmp_path):
+    trained = ToyBackbone()
+    torch.save(
+        dict(state_dict={f'backbone.{key}': value for key, value in trained.state_dict().items()}), tmp_path / 'a'
+    )
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'a'), prefix='backbone.')
+    head = dict(type='mmpretrain.LinearClsHead', num_classes=3, in_channels=8)
+    MODELS.register_module(module=ToyBackbone, force=True)
+    model = LinearClassifier(dict(type='ToyBackbone', init_cfg=init), head=head)
+    model.init_weights()
+    for key, value in trained.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[key], value)

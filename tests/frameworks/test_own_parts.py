@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from mmengine import Config
 from mmengine.registry import DefaultScope
+from mmpretrain.structures import DataSample
 from torch import nn
 from toys import ToyBackbone, toy_siamese, toy_views
 
+from viewplug.demo import to_demo
 from viewplug.heads import CPCHead, QueueHead, RegionHead
 from viewplug.losses import CosineLoss, InfoNCELoss
 from viewplug.necks import HCLNeck, MLPNeck
@@ -66,10 +69,53 @@ class Warm(InfoNCELoss):
 
 
 class NamesAll(nn.Module):
-    """Every argument by name; a batch without queries or masks has no others."""
+    """Every argument by name."""
 
-    def loss(self, online, target, geometry=None, pair=None):
-        return dict(loss=online.mean())
+    def loss(self, online, target, geometry=None, pair=None, sample_idx=None):
+        return dict(loss=online.mean(), first=sample_idx[0])
+
+
+class TakesAll(nn.Module):
+    def loss(self, online, target, geometry=None, **extras):
+        return dict(loss=online.mean(), first=extras['sample_idx'][0], heat=extras['heat'].sum())
+
+
+class Required(nn.Module):
+    """Nobody's subclass."""
+
+    def __init__(self, in_channels: int, in_strides, stage: int = -1) -> None:
+        super().__init__()
+        self.found = in_channels, in_strides
+        self.out_channels = 5
+        self.fc = nn.Linear(in_channels, 5)
+
+    def forward(self, features):
+        return self.fc(features[-1].mean((2, 3)))
+
+
+class LongHead(nn.Module):
+    def __init__(self, feat_dim, temperature=0.1) -> None:
+        super().__init__()
+        self.feat_dim = feat_dim
+
+    def loss(self, online, target, geometry=None, **extras):
+        return dict(loss=(online - target).square().mean())
+
+
+class OwnHead(LongHead):
+    def __init__(self, feat_dim=128) -> None:
+        super().__init__(feat_dim)
+
+
+class Gives(nn.Module):
+    """What a neck must not."""
+
+    def __init__(self, output) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, features):
+        return self.output(features[-1].mean((2, 3)))
 
 
 class WithoutExtras(nn.Module):
@@ -104,8 +150,54 @@ def test_a_derived_loss_that_has_another_default_only_is_taken():
     assert RegionHead(loss=Warm()).loss_module.temperature == CPCHead(8, loss=Warm()).loss_module.temperature == 0.7
 
 
-def test_a_head_may_name_its_arguments_one_by_one():
-    assert 'image.loss' in model_with(NamesAll()).loss(toy_views())
+@pytest.mark.parametrize('head', [NamesAll, TakesAll])
+def test_a_head_is_given_what_the_batch_has_or_what_it_names_of_it(head):
+    samples = [DataSample(metainfo=dict(sample_idx=number)) for number in range(3, 11)]
+    found = model_with(head()).loss(toy_views(), samples, heat=torch.ones(8, 2))
+    assert found['image.first'] == 3 and found.get('image.heat', 16) == 16
+
+
+def test_what_a_part_of_ones_own_cannot_do_without_is_filled_in():
+    MODELS.register_module(module=Required, force=True)
+    MODELS.register_module(module=LongHead, force=True)
+    branch = model_with(dict(type='LongHead'), dict(type='Required')).branches.image
+    assert branch.neck.found == (8, (8,)) and branch.head.feat_dim == 5
+
+
+def test_the_demo_takes_from_own_parts_only_what_is_filled_in_anew():
+    MODELS.register_module(module=Required, force=True)
+    MODELS.register_module(module=OwnHead, force=True)
+    cfg = Config.fromfile('configs/cifar10/mocov2_r18.py')
+    cfg.model.branches.image.neck = dict(type='Required', in_channels=512, hidden_channels=7)
+    cfg.model.branches.image.head = dict(type='OwnHead', feat_dim=7)
+    branch = to_demo(cfg).model.branches.image
+    assert branch.neck == dict(type='Required', hidden_channels=7)
+    assert branch.head == dict(type='OwnHead', feat_dim=7)
+
+
+@pytest.mark.parametrize(
+    ('output', 'got'),
+    [(lambda z: (z, z), '2 outputs'), (lambda z: dict(z=z), 'a dict')],
+    ids=['pair', 'dict'],
+)
+@pytest.mark.parametrize('joint_views', [False, True])
+def test_a_neck_that_gives_no_single_tensor_is_refused(output, got, joint_views):
+    branch = dict(neck=Gives(output), head=Head(loss=torch.mean))
+    views = dict(online_views=(0, 1), target_views=(0, 1), joint_views=joint_views)
+    with pytest.raises(ValueError, match=rf'branches\.image\.neck: Gives must give one tensor .*, got {got}; join'):
+        toy_siamese(branches=dict(image=branch), **views).loss(toy_views())
+
+
+@pytest.mark.parametrize('odd', [(0, 1), (1, 0)], ids=['second', 'first'])
+def test_a_loss_that_only_some_pairs_of_views_have_is_refused(odd):
+    class Moody(nn.Module):
+        def loss(self, online, target, geometry=None, pair=None, **extras):
+            return dict(loss=online.mean(), **(dict(extra_loss=online.mean()) if pair == odd else {}))
+
+    branch = dict(neck=dict(type='viewplug.MLPNeck', out_channels=4), head=Moody())
+    model = toy_siamese(branches=dict(image=branch), online_views=(0, 1), target_views=(0, 1))
+    with pytest.raises(ValueError, match='the loss of Moody must return the same keys for every pair of views'):
+        model.loss(toy_views())
 
 
 def test_a_branch_that_only_watches_has_no_loss():

@@ -20,8 +20,16 @@ def pooled(features: Features, dtype: torch.dtype | None = None) -> Tensor:
 
     Args:
         dtype: to average in.
+
+    Raises:
+        ValueError: a mapping without ``cls``.
     """
     while not isinstance(features, Tensor):
+        if isinstance(features, Mapping) and 'cls' not in features:
+            raise ValueError(
+                f'the backbone gives {", ".join(map(str, features))}, and one vector an image is read from cls: give '
+                'the entry that stands for the whole image this name'
+            )
         features = features['cls'] if isinstance(features, Mapping) else features[-1]
     if features.dim() == 4:
         return features.mean(dim=(2, 3), dtype=dtype)

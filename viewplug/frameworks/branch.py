@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from mmengine.model import BaseModule
@@ -31,6 +32,9 @@ class Branch(BaseModule):
     """What is read off the network (neck) and what it is compared with (head), at which weight, for which views.
 
     Without a ``neck`` it goes through another branch's.
+
+    Attributes:
+        takes: names of the arguments of the head's loss; None if it takes whatever the batch has (``**extras``).
     """
 
     def __init__(self, neck: nn.Module | None, head: nn.Module, weight: float = 1.0, pairs: str = 'cross') -> None:
@@ -39,6 +43,7 @@ class Branch(BaseModule):
             self.neck = neck
         self.head = head
         self.weight, self.pairs = weight, pairs
+        self.takes = named_arguments(getattr(head, 'loss_of_pairs', None) or head.loss)
 
 
 def reads_of(name: str, branches: Mapping[str, dict], model: Siamese) -> Reads:
@@ -153,6 +158,11 @@ def pairs_of(name: str, branch: Branch, model: Siamese) -> list[tuple[int, int]]
             f'online_views={online_views}, target_views={target_views}'
         )
     return pairs
+
+
+def named_arguments(method: Callable) -> set[str] | None:
+    parameters = inspect.signature(method).parameters.values()
+    return None if any(one.kind is one.VAR_KEYWORD for one in parameters) else {one.name for one in parameters}
 
 
 def built(module: dict | nn.Module) -> nn.Module:

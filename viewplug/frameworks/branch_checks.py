@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mmengine.model import ModuleDict
@@ -64,16 +64,32 @@ def check_views_used(model: Siamese) -> None:
 
 
 def checked_losses(name: str, branch: Branch, found: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """``found``, what a branch's head returns, if something of it counts (or nothing shall: its weight is 0).
+    """``found``, what a branch's head returns, if something of it counts (or nothing shall: its weight is 0). Counts
+    and flags become float, of which the log takes means.
 
     Raises:
         ValueError: no dict of tensors, or none of its keys has 'loss' in it, by which mmengine tells what to add up.
     """
     right = isinstance(found, Mapping) and all(isinstance(value, Tensor) for value in found.values())
     if right and (any('loss' in key for key in found) or not branch.weight):
-        return found
+        return {key: value if value.is_floating_point() else value.float() for key, value in found.items()}
     got = {key: type(value).__name__ for key, value in found.items()} if isinstance(found, Mapping) else found
     raise ValueError(
         f'model.branches.{name}.head: the loss of {type(branch.head).__name__} must return a dict of tensors, those '
         f"that are to be added up under keys with 'loss' in them, got {got}"
     )
+
+
+def check_same_keys(name: str, branch: Branch, results: Sequence[Mapping[str, Tensor]]) -> None:
+    """
+    Raises:
+        ValueError: a head returned other keys for one pair of views than for another, of which there is no mean.
+    """
+    keys = [sorted(result) for result in results]
+    other = next((found for found in keys if found != keys[0]), None)
+    if other is not None:
+        raise ValueError(
+            f'model.branches.{name}.head: the loss of {type(branch.head).__name__} must return the same keys for every '
+            f'pair of views, of which the mean is taken, got {", ".join(keys[0])} and {", ".join(other)}; return 0 '
+            'where a pair has no such loss'
+        )

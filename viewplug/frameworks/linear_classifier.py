@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
+from mmengine.model import initialize
 from mmpretrain.models.classifiers import ImageClassifier
 from torch import Tensor
 
 from viewplug.backbones.pooling import pooled
 from viewplug.ops.channels_first import channels_first
-from viewplug.registry import MODELS
+from viewplug.registry import MODELS, class_of
 
 
 @MODELS.register_module()
@@ -15,12 +18,23 @@ class TunedLinearClassifier(ImageClassifier):
     """mmpretrain's ImageClassifier (same arguments, same names of weights) for every backbone; all of it learns.
 
     Channels-last maps are turned (:func:`viewplug.ops.channels_first.channels_first`), and tokens (N, L, D) that come
-    to the head are averaged, as kNN does (:func:`viewplug.backbones.pooled`).
+    to the head are averaged, as kNN does (:func:`viewplug.backbones.pooled`). ``backbone.init_cfg`` goes with any
+    module, whether its ``__init__`` takes it or not.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, backbone: dict, *args, **kwargs) -> None:
+        init_cfg = None
+        if 'init_cfg' in backbone and not _takes_init_cfg(backbone['type']):
+            backbone = dict(backbone)
+            init_cfg = backbone.pop('init_cfg')
+        super().__init__(backbone, *args, **kwargs)
+        self._init_of_backbone = init_cfg
         channels_first(self.backbone)
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        if self._init_of_backbone:
+            initialize(self.backbone, self._init_of_backbone)
 
     def extract_feat(self, inputs, stage: str = 'neck'):
         if stage == 'pre_logits':
@@ -49,3 +63,8 @@ class LinearClassifier(TunedLinearClassifier):
         super().train(mode)
         self.backbone.eval()
         return self
+
+
+def _takes_init_cfg(kind: str | type) -> bool:
+    parameters = inspect.signature(class_of(kind)).parameters.values()
+    return any(one.name == 'init_cfg' or one.kind is one.VAR_KEYWORD for one in parameters)

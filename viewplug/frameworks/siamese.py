@@ -19,13 +19,13 @@ from viewplug.encoding import (
     parametrized_once,
 )
 from viewplug.frameworks.branch import build_branch, built, pairs_of, reads_of
-from viewplug.frameworks.branch_checks import check_name, check_views_used, checked_losses
+from viewplug.frameworks.branch_checks import check_name, check_same_keys, check_views_used, checked_losses
 from viewplug.heads.unit_length import UnitLengthCheck
 from viewplug.model_config import is_pretrained
 from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
 from viewplug.requests import Request, requests_of
-from viewplug.views import ViewGeometry
+from viewplug.views import ViewGeometry, sample_idx_of
 
 
 @MODELS.register_module()
@@ -169,7 +169,8 @@ class Siamese(BaseModel):
             inputs: V views, each (N, 3, H_v, W_v).
             data_samples: N samples whose metainfo may hold ``crop_box`` and ``flip`` of the views.
             geometry: of the views, where it comes ready made (``viewplug.BatchViews``) and not in ``data_samples``.
-            extras: what only one method needs (``queries``, ``masks``, ...), handed on to heads and backbone.
+            extras: what only one method needs (``queries``, ``masks``, ...), handed on to heads and backbone. Heads
+                also get ``sample_idx`` (N,), on the CPU, where it is known.
 
         Returns:
             ``{branch}.{key}`` -> tensor, for each key that the branch's head returns, ``loss`` among them.
@@ -177,6 +178,9 @@ class Siamese(BaseModel):
         self._check_views(inputs)
         if geometry is None:
             geometry = ViewGeometry.from_samples(data_samples, inputs[0].device)
+        sample_idx = sample_idx_of(dict(data_samples=data_samples, **extras))
+        if sample_idx is not None:
+            extras['sample_idx'] = sample_idx
         if self.training:
             self.target.update(self)
         requests = self.requests('online', extras)
@@ -198,11 +202,14 @@ class Siamese(BaseModel):
         """The mean over a branch's pairs of what its head returns."""
         branch, pairs = self.branches[name], self.pairs[name]
         head = branch.head
+        if branch.takes is not None:
+            extras = {key: value for key, value in extras.items() if key in branch.takes}
         if hasattr(head, 'loss_of_pairs'):
             return checked_losses(name, branch, head.loss_of_pairs(online, target, pairs, **extras))
         results = [
             checked_losses(name, branch, head.loss(online[o], target[t], pair=(o, t), **extras)) for o, t in pairs
         ]
+        check_same_keys(name, branch, results)
         return {key: torch.stack([result[key] for result in results]).mean() for key in results[0]}
 
     def _check_views(self, inputs) -> None:
