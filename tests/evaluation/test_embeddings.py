@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from toys import hcl_branch, mlp_branch, toy_resnet, toy_siamese
+from toys import ToyBackbone, hcl_branch, mlp_branch, toy_resnet, toy_siamese
 
 from viewplug.evaluation.embeddings import choose, embed, sources_of
 
@@ -32,6 +32,23 @@ def test_the_target_encoder_reads_its_own_weights():
     online, target = embed(model, IMAGES), embed(model, IMAGES, 'target')
     assert list(online) == list(target)
     assert all(not torch.allclose(online[name], target[name]) for name in online)
+
+
+class Entries(ToyBackbone):
+    """Of one width, so that the wrong one would pass."""
+
+    def forward(self, images):
+        (found,) = super().forward(images)
+        return dict(cls=found.mean((2, 3)), dense=found.square().flatten(2).transpose(1, 2), query=None)
+
+
+def test_a_branch_is_embedded_from_the_entry_that_it_reads():
+    branches = dict(image=mlp_branch(), dense=mlp_branch(reads='dense'))
+    model = toy_siamese(backbone=Entries(), branches=branches).eval()
+    rows, encoded = embed(model, IMAGES), model.encode(IMAGES)
+    assert torch.allclose(rows['image'], encoded['image'], atol=1e-6)
+    means = encoded['dense'].unflatten(0, (3, -1)).mean(dim=1)
+    assert torch.allclose(rows['dense'], nn.functional.normalize(means, dim=1), atol=1e-6)
 
 
 def test_a_model_without_branches_has_a_backbone_and_perhaps_a_neck():

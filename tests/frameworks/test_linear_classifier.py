@@ -45,6 +45,21 @@ def test_one_that_learns_is_mmpretrains_on_a_resnet():
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+@pytest.mark.parametrize(
+    'given', [lambda z: z, lambda z: [z, z], lambda z: dict(cls=z, other=z)], ids=['vector', 'list', 'mapping']
+)
+def test_whatever_a_module_gives_the_head_gets_one_vector_an_image(given):
+    class Gives(ToyBackbone):
+        def forward(self, images):
+            return given(self.layers(images).mean((2, 3)))
+
+    MODELS.register_module(module=Gives, force=True)
+    head = dict(type='mmpretrain.LinearClsHead', num_classes=3, in_channels=8)
+    model = LinearClassifier(dict(type='Gives'), head=head)
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.allclose(model(images), model.head.fc(pooled(model.backbone(images))))
+
+
 def test_weights_come_into_a_backbone_that_knows_no_init_cfg(tmp_path):
     trained = ToyBackbone()
     torch.save(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +24,17 @@ def embed(model: nn.Module, images: Tensor, encoder: str = 'online') -> dict[str
 
     Returns:
         source -> (N, D) float32: ``backbone``; ``<branch>`` (``neck`` of a model without branches), or
-        ``<branch>.<part>`` where a neck has ``parts`` (HCL's ``semantic`` and ``spatial``). Maps are averaged.
+        ``<branch>.<part>`` where a neck has ``parts`` (HCL's ``semantic`` and ``spatial``). Maps and tokens are
+        averaged behind the neck. A branch that reads queries is left out: an image alone has none.
     """
     features = encoder_of(model, encoder)(images)
     rows = {'backbone': pool(features)}
     for name, neck in _necks(model, encoder):
-        embedding = unpacked(neck(features))
+        part = features[model.reads[name].entry] if isinstance(features, Mapping) else features
+        if isinstance(part, Tensor) and part.dim() == 3 and part is not features:  # tokens are rows for the neck
+            embedding = unpacked(neck(part.flatten(0, 1))).unflatten(0, part.shape[:2])
+        else:
+            embedding = unpacked(neck(part))
         parts = getattr(neck, 'parts', None)
         if parts is None:
             rows[name] = pool(embedding)
@@ -76,6 +81,7 @@ def _meant(word: str, sources: Sequence[str]) -> list[str]:
 
 def _necks(model: nn.Module, encoder: str) -> Iterator[tuple[str, nn.Module]]:
     if hasattr(model, 'necks'):
-        yield from (model.necks if encoder == 'online' else model.target.necks).items()
+        necks = model.necks if encoder == 'online' else model.target.necks
+        yield from ((name, neck) for name, neck in necks.items() if model.reads[name].entry != 'query')
     elif encoder == 'online' and isinstance(getattr(model, 'neck', None), nn.Module):
         yield 'neck', model.neck

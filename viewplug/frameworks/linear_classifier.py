@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 
 from mmengine.model import initialize
 from mmpretrain.models.classifiers import ImageClassifier
-from torch import Tensor
+from torch import Tensor, nn
 
 from viewplug.backbones.pooling import pooled
 from viewplug.ops.channels_first import channels_first
@@ -17,9 +18,9 @@ from viewplug.registry import MODELS, class_of
 class TunedLinearClassifier(ImageClassifier):
     """mmpretrain's ImageClassifier (same arguments, same names of weights) for every backbone; all of it learns.
 
-    Channels-last maps are turned (:func:`viewplug.ops.channels_first.channels_first`), and tokens (N, L, D) that come
-    to the head are averaged, as kNN does (:func:`viewplug.backbones.pooled`). ``backbone.init_cfg`` goes with any
-    module, whether its ``__init__`` takes it or not.
+    Channels-last maps are turned (:func:`viewplug.ops.channels_first.channels_first`), of a mapping ``cls`` is read,
+    and tokens (N, L, D) that come to the head are averaged, as kNN does (:func:`viewplug.backbones.pooled`).
+    ``backbone.init_cfg`` goes with any module, whether its ``__init__`` takes it or not.
     """
 
     def __init__(self, backbone: dict, *args, **kwargs) -> None:
@@ -30,6 +31,7 @@ class TunedLinearClassifier(ImageClassifier):
         super().__init__(backbone, *args, **kwargs)
         self._init_of_backbone = init_cfg
         channels_first(self.backbone)
+        self.backbone.register_forward_hook(_as_mmpretrain)
 
     def init_weights(self) -> None:
         super().init_weights()
@@ -68,3 +70,9 @@ class LinearClassifier(TunedLinearClassifier):
 def _takes_init_cfg(kind: str | type) -> bool:
     parameters = inspect.signature(class_of(kind)).parameters.values()
     return any(one.name == 'init_cfg' or one.kind is one.VAR_KEYWORD for one in parameters)
+
+
+def _as_mmpretrain(backbone: nn.Module, inputs, output):
+    """Its heads take a tuple."""
+    output = output['cls'] if isinstance(output, Mapping) else output
+    return tuple(output) if isinstance(output, tuple | list) else (output,)
