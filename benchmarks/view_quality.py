@@ -164,7 +164,7 @@ def main() -> None:
     sources += [('true', None, true)]
     rows = [
         dict(boxes=name, epoch=epoch, box_iou=mean_iou(boxes, true), area=float(np.mean([area(b) for b in boxes])))
-        | quality(boxes, true, size, args.alpha)
+        | quality(None if name == 'none' else boxes, true, size, args.alpha)
         for name, epoch, boxes in sources
     ]
     setting = {key: value for key, value in vars(args).items() if key != 'out'}
