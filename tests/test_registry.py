@@ -168,3 +168,15 @@ def test_importing_viewplug_takes_less_than_a_tenth_of_a_second(tmp_path):
         return statistics.median(times)
 
     assert seconds('import viewplug') - seconds('pass') < 0.1
+
+
+@pytest.mark.parametrize(('name', 'hiding'), [('CosineLoss', 'viewplug.losses.cosine'), ('SwAVHead', 'mmpretrain')])
+def test_a_class_of_somebodys_own_that_a_librarys_of_the_same_name_hides_is_refused(name, hiding, monkeypatch):
+    own = type(name, (ToyBackbone,), {})
+    monkeypatch.setitem(ROOT_MODELS.module_dict, name, own)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        with pytest.raises(
+            ValueError, match=rf"type='{name}' is {__name__}.{name}, .* and {hiding}.*{name}, which would"
+        ):
+            MODELS.build(dict(type=name))
+        assert type(MODELS.build(dict(type=own))) is own

@@ -13,6 +13,9 @@ from mmengine.registry import Registry
 
 from viewplug.argument_kinds import heed_hints
 
+LIBRARIES = ('mmengine', 'mmcv', 'torch', 'torchvision')
+"""Whose parts in mmengine's roots are meant to be replaced by those of the default scope, or ours."""
+
 
 class CheckedRegistry(Registry):
     """mmengine's, whose classes of viewplug refuse arguments of another kind than their hints say."""
@@ -28,8 +31,10 @@ def _child(parent: Registry, *folders: str) -> Registry:
 
     def build(cfg, registry, *args, **kwargs):
         name = cfg.get('type') if isinstance(cfg, dict) else None
-        if isinstance(name, str) and '.' not in name and name in own_names(registry):
-            cfg = {**cfg, 'type': f'viewplug.{name}'}
+        if isinstance(name, str) and '.' not in name:
+            _check_not_hidden(name, registry)
+            if name in own_names(registry):
+                cfg = {**cfg, 'type': f'viewplug.{name}'}
         try:
             return parent.build_func(cfg, *args, registry=registry, **kwargs)
         except KeyError as error:
@@ -40,6 +45,25 @@ def _child(parent: Registry, *folders: str) -> Registry:
 
     locations = [f'viewplug.{folder}' for folder in folders]
     return CheckedRegistry(parent.name, build_func=build, parent=parent, scope='viewplug', locations=locations)
+
+
+def _check_not_hidden(name: str, registry: Registry) -> None:
+    """
+    Raises:
+        ValueError: somebody registered a class of this bare name in mmengine's root, and another would be built.
+    """
+    mine = registry.parent.module_dict.get(name)
+    if mine is None or mine.__module__.split('.')[0] in LIBRARIES:
+        return
+    found = registry.module_dict.get(name) if name in own_names(registry) else None
+    if found is None:
+        with registry.switch_scope_and_registry(None) as scoped:  # the default scope's come first in mmengine's build
+            found = scoped.get(name)
+    if found is not mine:
+        raise ValueError(
+            f'type={name!r} is {mine.__module__}.{mine.__name__}, registered with mmengine, and '
+            f'{found.__module__}.{found.__name__}, which would be built: give yours a name that no library has'
+        )
 
 
 def own_names(registry: Registry) -> list[str]:
