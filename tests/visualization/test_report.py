@@ -140,3 +140,9 @@ def test_as_many_pictures_as_wanted_are_taken(most, tmp_path):
         Image.new('RGB', (4, 4)).save(tmp_path / f'{name}.png')
     found = album('vis_views', sorted(tmp_path.iterdir()), most)
     assert [picture['caption'] for picture in found['pictures']] == [[], ['a'], ['a', 'c']][most]
+
+
+def test_the_error_that_ended_a_run_stands_at_its_head():
+    page = render([run(record=dict(status='failed', error='weights < nan'), last=dict(epoch=1, step=20))])
+    assert 'stopped by an error in epoch 1, iteration 20' in page and '<b>weights &lt; nan</b>' in page
+    assert '<b>' not in render([run()])

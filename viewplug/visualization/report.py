@@ -58,6 +58,7 @@ def render(runs: Sequence[Run], most_pictures: int = 6, title: str | None = None
                     name=run.name,
                     path=str(run.path),
                     status=run.status,
+                    error=run.record.get('error'),
                     tables=tables(run),
                     albums=[
                         album(name, run.pictures[name], most_pictures)
