@@ -145,4 +145,4 @@ def test_as_many_pictures_as_wanted_are_taken(most, tmp_path):
 def test_the_error_that_ended_a_run_stands_at_its_head():
     page = render([run(record=dict(status='failed', error='weights < nan'), last=dict(epoch=1, step=20))])
     assert 'stopped by an error in epoch 1, iteration 20' in page and '<b>weights &lt; nan</b>' in page
-    assert '<b>' not in render([run()])
+    assert '<p><b>' not in render([run()])
