@@ -50,6 +50,14 @@ def test_the_views_give_boxes_too(tmp_path):
     assert overlap.mean() > 0.3 and (overlap > strangers).all()
 
 
+def test_views_that_are_turned_give_none(tmp_path):
+    turned = [*CUT, dict(type='Rotate', angle=20.0)]
+    net = {**model(), 'data_preprocessor': {**PREPROCESSOR, 'transforms': [turned]}}
+    hook = dict(start=1, interval=1, source='views')
+    with pytest.raises(ValueError, match=r'transforms\[0\] of viewplug.BatchViews has Rotate, which may move pixels'):
+        run(tmp_path, [hook], InMemoryDataset(Spots(pipeline=[])), net=net, collate='viewplug.take_batch')
+
+
 def test_the_views_give_boxes_when_loader_workers_read_the_images(tmp_path):
     dataset = Spots(pipeline=[dict(type='mmpretrain.PackInputs', meta_keys=('sample_idx',))])
     hook = dict(start=12, interval=12, threshold=0.5, source='views')

@@ -50,8 +50,10 @@ class ViewCatcher:
 
     def take_geometry(self) -> tuple[Tensor, ViewGeometry] | None:
         """Images and geometry of the step that ended, if the data preprocessor (``viewplug.BatchViews``) knows them."""
-        geometry, self._geometry = self._geometry, None
-        return geometry
+        found, self._geometry = self._geometry, None
+        if found is not None:
+            found[1].require()
+        return found
 
     def _remember(self, preprocessor: nn.Module, inputs, output) -> None:
         if self.listens:
