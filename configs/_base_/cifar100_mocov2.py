@@ -1,7 +1,8 @@
-# CIFAR-100 as CIFAR-10, with its own mean and deviation. mmpretrain downloads it into data/cifar100.
+# CIFAR-100 as CIFAR-10, with the mean and deviation of ContrastiveCrop's code. mmpretrain downloads it into
+# data/cifar100.
 _base_ = './cifar10_mocov2.py'
 
-data_preprocessor = dict(mean=[129.304, 124.070, 112.434], std=[68.170, 65.392, 70.418])
+data_preprocessor = dict(mean=[129.3105, 124.1085, 112.404], std=[68.2125, 65.4075, 70.4055])
 
 cifar100 = dict(type='CIFAR100', data_root='data/cifar100')
 train_dataloader = dict(dataset=cifar100)

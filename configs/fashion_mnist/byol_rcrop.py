@@ -1,10 +1,9 @@
 # BYOL with RandomCrop, Fashion-MNIST, with the settings of CIFAR-10 in ContrastiveCrop, Table 1.
 _base_ = [
     '../_base_/default_runtime.py',
-    '../_base_/byol_r18_32px.py',
+    '../_base_/contrastive_crop_byol.py',
     '../_base_/fashion_mnist_500e.py',
 ]
 
 work_dir = 'work_dirs/fashion_mnist/byol_rcrop'
-model = dict(target=dict(momentum=0.996))
 custom_hooks = [*_base_.custom_hooks, _base_.knn_hook]

@@ -1,7 +1,7 @@
 # SimCLR with RandomCrop, Fashion-MNIST, with the settings of CIFAR-10 in ContrastiveCrop, Table 1.
 _base_ = [
     '../_base_/default_runtime.py',
-    '../_base_/simclr_r18_32px.py',
+    '../_base_/contrastive_crop_simclr.py',
     '../_base_/fashion_mnist_500e.py',
 ]
 

@@ -1,11 +1,10 @@
 # BYOL with RandomCrop, CIFAR-10: ContrastiveCrop, Table 1.
 _base_ = [
     '../../_base_/default_runtime.py',
-    '../../_base_/byol_r18_32px.py',
+    '../../_base_/contrastive_crop_byol.py',
     '../../_base_/cifar10_mocov2.py',
     '../../_base_/contrastive_crop_500e.py',
 ]
 
 work_dir = 'work_dirs/contrastive_crop/cifar10/byol_rcrop'
-model = dict(target=dict(momentum=0.996))
 custom_hooks = [*_base_.custom_hooks, _base_.knn_hook]

@@ -1,7 +1,7 @@
 # SimSiam with RandomCrop, STL-10: ContrastiveCrop, Table 1.
 _base_ = [
     '../../_base_/default_runtime.py',
-    '../../_base_/simsiam_r18_32px.py',
+    '../../_base_/contrastive_crop_simsiam.py',
     '../../_base_/stl10_mocov2.py',
     '../../_base_/contrastive_crop_500e.py',
 ]
