@@ -129,8 +129,10 @@ def _shortened(cfg: Config, epochs: int, knn_hook: dict) -> Config:
     cfg.load_from = None
     cfg.pop('auto_scale_lr', None)
     set_epochs(cfg, epochs)
-    cfg.default_hooks.logger.interval = 10
-    cfg.default_hooks.checkpoint.interval = 5
+    cfg.setdefault('default_hooks', {})
+    for name, kind, interval in (('logger', 'LoggerHook', 10), ('checkpoint', 'CheckpointHook', 5)):
+        if cfg.default_hooks.setdefault(name, dict(type=kind)) is not None:  # None leaves it out
+            cfg.default_hooks[name]['interval'] = interval
     cfg.log_processor = dict(window_size=10)
     hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.type != 'viewplug.KNNHook']
     for hook in hooks:

@@ -175,6 +175,14 @@ def test_the_demo_takes_from_own_parts_only_what_is_filled_in_anew():
     assert branch.head == dict(type='OwnHead', feat_dim=7)
 
 
+def test_the_demo_needs_no_default_hooks():
+    cfg = Config.fromfile('configs/cifar10/mocov2_r18.py')
+    cfg.default_hooks = dict(checkpoint=None)
+    assert to_demo(cfg).default_hooks == dict(checkpoint=None, logger=dict(type='LoggerHook', interval=10))
+    cfg.pop('default_hooks')
+    assert to_demo(cfg).default_hooks.checkpoint == dict(type='CheckpointHook', interval=5)
+
+
 @pytest.mark.parametrize(
     ('output', 'got'),
     [(lambda z: (z, z), '2 outputs'), (lambda z: dict(z=z), 'a dict')],
