@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from mmengine import Config
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from torch import nn
 from toy_runs import log_of, toy_runner
 from toys import ToyImages, mlp_branch
 
@@ -12,6 +13,7 @@ from viewplug.batch_views import BatchViews
 from viewplug.box_store import BoxStore
 from viewplug.hooks import LocalizationHook, PreflightHook, StepSpeedHook
 from viewplug.hooks.preflight import warn_of_missing_boxes, warn_of_waiting
+from viewplug.registry import MODELS
 from viewplug.switches import add_speed_hook, place_views
 from viewplug.unfollowed_keys import check_followed
 
@@ -25,6 +27,19 @@ def test_a_target_that_does_not_move_with_the_optimiser_is_a_warning(counts, int
     said = f'once in {counts} forwards (optim_wrapper.accumulative_counts), and the momentum target moves once in '
     said += f'{interval},'
     assert (said in log_of(tmp_path)) is warned
+
+
+@pytest.mark.parametrize('idle', [True, False])
+def test_parameters_that_no_loss_depends_on_are_a_warning(idle, tmp_path):
+    branch = mlp_branch()
+    neck = MODELS.build(dict(branch['neck'], in_channels=64))
+    if idle:
+        neck.unused = nn.Linear(2, 2)
+    runner = toy_runner(tmp_path, [PreflightHook()], branch=dict(branch, neck=neck), max_epochs=1)
+    runner.train()
+    said = 'no loss depends on 2 parameters (branches.image.neck.unused.weight, branches.image.neck.unused.bias): they'
+    assert log_of(tmp_path).count('no loss depends on') == idle and (said in log_of(tmp_path)) is idle
+    assert not any(one._post_accumulate_grad_hooks for one in runner.model.parameters())
 
 
 def test_a_target_without_momentum_has_nothing_to_move(tmp_path):

@@ -6,6 +6,7 @@ from torch.utils.data import DataLoader
 from viewplug.fixed_keys import warn_of_custom_keys
 from viewplug.hooks.agreement import check_agreement
 from viewplug.hooks.box_targets import localised_crops
+from viewplug.hooks.idle_parameters import GradientWitness
 from viewplug.hooks.localization import LocalizationHook
 from viewplug.registry import HOOKS
 from viewplug.unfollowed_keys import check_followed
@@ -18,11 +19,14 @@ class PreflightHook(Hook):
     processes that do not begin alike (:func:`viewplug.hooks.agreement.check_agreement`), and keys of the config that a
     Runner without ``tools/train.py`` passes over (:func:`viewplug.unfollowed_keys.check_followed`). A momentum target
     that moves more often or more seldom than the optimiser is a warning, and so are ``paramwise_cfg.custom_keys`` of no
-    parameter, parts of mmengine that wait for a validation which a run does not have, and a ContrastiveCrop that waits
-    for boxes which nobody finds.
+    parameter, parts of mmengine that wait for a validation which a run does not have, a ContrastiveCrop that waits for
+    boxes which nobody finds, and, behind the first step, parameters that its backward did not reach.
     """
 
     priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self._witness: GradientWitness | None = None
 
     def before_train(self, runner) -> None:
         check_loader(runner.train_dataloader, runner.world_size)
@@ -31,6 +35,7 @@ class PreflightHook(Hook):
         warn_of_custom_keys(runner.cfg, unwrapped(runner.model))
         warn_of_waiting(runner)
         warn_of_missing_boxes(runner)
+        self._witness = GradientWitness(unwrapped(runner.model))
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', None)
         interval = getattr(getattr(unwrapped(runner.model), 'target', None), 'update_interval', None)
         if counts and interval and counts != interval:
@@ -39,6 +44,17 @@ class PreflightHook(Hook):
                 f'and the momentum target moves once in {interval}, so its momentum of a step is not the one set; set '
                 f'model.target.update_interval={counts}. Negatives and centres are those of a forward all the same; a '
                 'large batch with its exact gradient is model.grad_cache.'
+            )
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if self._witness is None:
+            return
+        idle, self._witness = self._witness.close(), None
+        if idle:
+            runner.logger.warning(
+                f'PreflightHook: no loss depends on {len(idle)} parameters ({", ".join(idle[:3])}'
+                f'{", ..." if len(idle) > 3 else ""}): they do not learn, and several processes would stop at the '
+                'second step. Use them in the loss, leave them out, or freeze them (requires_grad_(False)).'
             )
 
 
