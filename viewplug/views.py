@@ -100,7 +100,7 @@ def sample_idx_of(batch: Mapping) -> Tensor | None:
     """Which images of the data set a batch holds, (N,) int64 on the CPU, if its ``sample_idx`` or its ``data_samples``
     say so."""
     if batch.get('sample_idx') is not None:
-        return torch.as_tensor(batch['sample_idx']).cpu()
+        return torch.as_tensor(batch['sample_idx']).cpu().flatten()
     samples = batch.get('data_samples') or []
     known = samples and all(sample is not None and 'sample_idx' in sample for sample in samples)
     return torch.tensor([int(sample.sample_idx) for sample in samples]) if known else None
