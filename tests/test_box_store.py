@@ -52,6 +52,17 @@ def test_what_is_written_is_read_image_by_image_and_as_a_whole(store, kind):
     assert all(np.array_equal(store.read(np.int64(index)), boxes[index]) for index in range(7))
 
 
+def test_a_cleared_store_is_as_before_the_first_write_for_those_that_have_read_it_too(store):
+    reader = pickle.loads(pickle.dumps(store))
+    store.write(np.full((3, 4), 0.5))
+    assert len(reader) == 3
+    store.clear()
+    for one in (store, reader, BoxStore(store.path)):
+        assert len(one) == 0 and one.read(0) is None and one.rows([0, 7]) is None and one.read_all() is None
+    store.write(np.full((2, 4), 0.25))
+    assert reader.read(1).tolist() == [0.25] * 4
+
+
 def test_what_was_read_is_not_touched_by_later_writes(store):
     store.write(boxes_of(3, 0.25))
     row, everything = store.read(1), store.read_all()

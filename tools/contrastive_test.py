@@ -116,7 +116,7 @@ def test(cfg, model, checkpoint, embeddings, strength, device, args):
 
     views = ViewPairs(cfg, strength, args.own_crops, device, args.batch_size, args.num_workers, args.seed)
     if args.own_crops and 'localization' in checkpoint and not views.restore_boxes(checkpoint):
-        print('--own-crops: the boxes of the checkpoint are of other images; crops come from whole images')
+        print("--own-crops: the boxes of the checkpoint are of other images; crops are RandomResizedCrop's")
     total = min(args.num_images or len(views), len(views))
     judge = ContrastiveTest(embeddings, args.dims, min(args.gallery, total), args.bins)
     done, read, last = 0, 0, ()

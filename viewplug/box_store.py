@@ -46,6 +46,13 @@ class BoxStore:
         boxes = np.ascontiguousarray(boxes, dtype=np.float32)
         if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) == 0:
             raise ValueError(f'BoxStore.write: boxes must be (num_images, 4), one row an image, got {boxes.shape}.')
+        self._replace(boxes)
+
+    def clear(self) -> None:
+        """As before the first write, for whoever reads; a file without boxes stays, so that all see it."""
+        self._replace(np.empty((0, 4), np.float32))
+
+    def _replace(self, boxes: np.ndarray) -> None:
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         # In the same folder, because only a rename within a file system is atomic.
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(self.path), prefix='.viewplug_boxes_')
@@ -127,7 +134,7 @@ class BoxStore:
         except FileNotFoundError:
             # A mapping outlives its file: cleaners of temporary folders do not take the boxes from running workers.
             pass
-        return None if self._mapped is None else self._mapped[1]
+        return None if self._mapped is None or len(self._mapped[1]) == 0 else self._mapped[1]
 
 
 def _map(path: str) -> tuple[tuple[int, int, int], np.ndarray]:
@@ -139,6 +146,8 @@ def _map(path: str) -> tuple[tuple[int, int, int], np.ndarray]:
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
         if len(shape) != 2 or shape[1] != 4:
             raise ValueError(f'BoxStore: {path} must hold an array (num_images, 4), got {shape}.')
+        if shape[0] == 0:  # which cannot be mapped
+            return version, np.empty(shape, dtype)
         order = 'F' if fortran_order else 'C'
         return version, np.memmap(file, dtype, 'r', file.tell(), shape, order).view(np.ndarray)
 

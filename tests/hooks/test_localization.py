@@ -273,7 +273,7 @@ def test_a_new_run_begins_without_the_boxes_that_an_earlier_one_left_in_its_stor
     run(tmp_path / 'earlier', [NOW], Spots(pipeline=pipeline(store=path)), epochs=1)
     assert len(BoxStore(path)) == 8
     run(tmp_path / 'new', [dict(NOW, start=1), diary], Spots(pipeline=pipeline(store=path)), epochs=2)
-    assert diary.stores[0].tolist() == [[0, 0, 1, 1]] * 8 and close(diary.stores[1], range(8))
+    assert diary.stores[0] is None and close(diary.stores[1], range(8))
     assert 'boxes of an earlier run lay in the store' in log_of(tmp_path / 'new')
     assert 'boxes of an earlier run' not in log_of(tmp_path / 'earlier')
 
@@ -297,7 +297,7 @@ def test_a_store_that_outlived_a_run_without_boxes_in_its_checkpoint_is_emptied_
         epochs=2,
         resume=True,
     )
-    assert diary.stores[1].tolist() == [[0, 0, 1, 1]] * 8
+    assert diary.stores[1] is None
 
 
 def test_a_checkpoint_of_other_data_sets_is_said_not_to_fit(tmp_path):

@@ -130,8 +130,8 @@ class LocalizationHook(Hook):
         if targets.written and not self._resumed:
             targets.forget()
             runner.logger.warning(
-                'LocalizationHook: boxes of an earlier run lay in the store of ContrastiveCrop; this run begins with '
-                'whole images. Runs at the same time need a store each.'
+                'LocalizationHook: boxes of an earlier run lay in the store of ContrastiveCrop; this run begins '
+                'without. Runs at the same time need a store each.'
             )
         length, unit = (runner.max_epochs, 'epochs') if self.by_epoch else (runner.max_iters, 'iterations')
         if self.start >= length:
@@ -192,7 +192,7 @@ class LocalizationHook(Hook):
             targets.forget()
             runner.logger.warning(
                 f'LocalizationHook: the checkpoint has boxes for {state["lengths"]} images, and this run has other '
-                f'data sets ({targets.unlike(state)}); crops come from whole images until the next update.'
+                f"data sets ({targets.unlike(state)}); crops are RandomResizedCrop's until the next update."
             )
 
     def _update_if_due(self, runner, step: int) -> None:
