@@ -1,6 +1,8 @@
 """A run whose weights are lost ends before its checkpoints are."""
 
+import os
 import re
+import time
 
 import pytest
 import torch
@@ -54,6 +56,26 @@ def test_it_looks_between_the_ends_of_epochs_too_and_before_each_checkpoint(tmp_
     assert not list(tmp_path.glob('*/*.pth'))
 
 
+def test_a_checkpoint_of_an_earlier_run_in_the_work_dir_is_not_named_and_one_that_was_resumed_is(tmp_path):
+    make_runner(tmp_path, [CheckpointHook(interval=1)], epochs=1).train()
+    note, old = tmp_path / 'last_checkpoint', time.time() - 60
+    os.utime(note, (old, old))
+    for iteration, changes, said in (
+        (1, {}, 'no checkpoint had been written before'),
+        (3, dict(resume=True, load_from=str(tmp_path / 'epoch_1.pth')), r'epoch_1\.pth is from before'),
+    ):
+        hooks = [Break('neck.bias', float('nan'), iteration), FiniteWeightsHook(interval=1)]
+        with pytest.raises(DivergedError, match=said):
+            make_runner(tmp_path, hooks, epochs=3, **changes).train()
+
+
+def test_a_checkpoint_that_is_saved_without_training_is_not_looked_at(tmp_path):
+    model = ToySiamese()
+    model.register_buffer('mask', torch.full((2, 2), -float('inf')))
+    runner = make_runner(tmp_path, [FiniteWeightsHook()], model=model)
+    runner.call_hook('before_save_checkpoint', checkpoint=dict(meta=dict(iter=0)))
+
+
 def test_nothing_is_said_of_masks_that_are_infinite_from_the_start_and_of_whole_numbers(tmp_path):
     model = ToySiamese()
     model.register_buffer('mask', torch.full((2, 2), -float('inf')))
@@ -62,11 +84,13 @@ def test_nothing_is_said_of_masks_that_are_infinite_from_the_start_and_of_whole_
     assert not_finite(model) == ['mask'] and not_finite(nn.Identity()) == []
 
 
-def test_weights_that_are_lost_before_the_first_step_are_said_there(tmp_path):
+@pytest.mark.parametrize(
+    ('name', 'value'), [('neck.weight', 'nan'), ('neck.weight', 'inf'), ('backbone.1.running_var', 'nan')]
+)
+def test_weights_that_are_lost_before_the_first_step_are_said_there(name, value, tmp_path):
     model = ToySiamese()
-    with torch.no_grad():
-        model.neck.weight[0, 0] = float('nan')
-    with pytest.raises(DivergedError, match='before the first step: neck.weight'):
+    model.state_dict()[name].flatten()[0] = float(value)
+    with pytest.raises(DivergedError, match=f'before the first step: {name}'):
         make_runner(tmp_path, [FiniteWeightsHook()], model=model).train()
 
 
@@ -75,6 +99,7 @@ def test_large_weights_of_few_bits_are_finite():
     nn.init.constant_(layer.weight, 60_000)
     assert not_finite(layer) == []
     assert not_finite(nn.Linear(2, 2).double().requires_grad_(False)) == []
+    assert not_finite(nn.LazyLinear(2)) == [] and not_finite(nn.Linear(2, 2, device='meta')) == []
 
 
 def test_an_interval_below_one_is_refused():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from viewplug.argument_kinds import check_least
 from viewplug.registry import HOOKS
@@ -24,8 +26,8 @@ class FiniteWeightsHook(Hook):
 
     Without it the run goes on to its end, each checkpoint takes the place of an older one (``max_keep_ckpts``), and at
     last all that are left hold nan. All parameters and buffers are looked at (running statistics, queue and target
-    among them), but for buffers that hold such numbers from the start, as masks of attention do. A loss of nan alone
-    stops nothing: float16 has steps that overflow, which torch's GradScaler leaves out.
+    among them), but for buffers that hold infinities from the start, as masks of attention do. A loss of nan alone is
+    let pass: float16 has steps that overflow, which torch's GradScaler leaves out.
 
     Args:
         interval: iterations between two looks; the end of an epoch and the moment before a checkpoint is written are
@@ -33,7 +35,7 @@ class FiniteWeightsHook(Hook):
 
     Raises:
         ValueError: an interval below 1.
-        DivergedError: while training; it names the first such tensor, the last losses and the checkpoint before.
+        DivergedError: it names the first such tensor, the last loss and the checkpoint before.
     """
 
     priority = 'HIGH'  # before what reads or saves the weights at an epoch's end
@@ -41,18 +43,20 @@ class FiniteWeightsHook(Hook):
     def __init__(self, interval: int = 50) -> None:
         check_least('FiniteWeightsHook', 1, interval=interval)
         self.interval = interval
-        self._never: set[str] = set()
+        self._masks: set[str] | None = None
+        self._began = 0.0
 
     def before_train(self, runner) -> None:
         model = unwrapped(runner.model)
-        parameters = {name for name, _ in model.named_parameters()}
-        lost = not_finite(model)
-        if parameters & set(lost):
+        lost, buffers = not_finite(model), dict(model.named_buffers())
+        self._masks = {name for name in lost if name in buffers and not buffers[name].isnan().any()}
+        lost = [name for name in lost if name not in self._masks]
+        if lost:
             raise DivergedError(
                 f'weights are not finite (nan or infinite) before the first step: {_several(lost)}. They came with the '
                 f"checkpoint {runner._load_from!r} or the model's initialisation."
             )
-        self._never = set(lost)
+        self._began = time.time()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if self.every_n_train_iters(runner, self.interval):
@@ -65,18 +69,27 @@ class FiniteWeightsHook(Hook):
         self._look(runner, checkpoint['meta']['iter'])
 
     def _look(self, runner, iteration: int) -> None:
-        lost = [name for name in not_finite(unwrapped(runner.model)) if name not in self._never]
+        if self._masks is None:  # a checkpoint without training
+            return
+        lost = [name for name in not_finite(unwrapped(runner.model)) if name not in self._masks]
         if not lost:
             return
         losses = runner.message_hub.log_scalars.get('train/loss')
         last = f'the last loss was {losses.current():.4g}, ' if losses is not None else ''
-        note = Path(runner.work_dir, 'last_checkpoint')
-        kept = f'{note.read_text()} is from before' if note.is_file() else 'no checkpoint had been written before'
+        checkpoint = self._checkpoint_before(runner)
+        kept = f'{checkpoint} is from before' if checkpoint else 'no checkpoint had been written before'
         raise DivergedError(
             f'training diverged: weights are not finite (nan or infinite) after iteration {iteration}, '
             f'{_several(lost)}; {last}learning rate {_learning_rate(runner)}; {kept}. Try a lower learning rate, a '
             'longer warm-up, clipped gradients (optim_wrapper.clip_grad), or bf16 or float32 where it was fp16.'
         )
+
+    def _checkpoint_before(self, runner) -> str | None:
+        """Of this run, whose work dir may have an earlier one's."""
+        note = Path(runner.work_dir, 'last_checkpoint')
+        if note.is_file() and note.stat().st_mtime >= self._began:
+            return note.read_text() or None
+        return runner._load_from if runner._resume else None
 
 
 @torch.no_grad()
@@ -85,7 +98,7 @@ def not_finite(model: nn.Module) -> list[str]:
     tensors: dict[str, Tensor] = {
         name: tensor
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
-        if tensor.is_floating_point() and tensor.numel()
+        if not is_lazy(tensor) and tensor.is_floating_point() and tensor.numel() and not tensor.is_meta
     }
     if not tensors:
         return []
