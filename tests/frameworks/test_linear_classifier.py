@@ -60,6 +60,24 @@ def test_whatever_a_module_gives_the_head_gets_one_vector_an_image(given):
     assert torch.allclose(model(images), model.head.fc(pooled(model.backbone(images))))
 
 
+def test_a_mapping_without_an_entry_of_the_whole_image_is_refused():
+    class Dense(ToyBackbone):
+        def forward(self, images):
+            return dict(dense=self.layers(images))
+
+    MODELS.register_module(module=Dense, force=True)
+    head = dict(type='mmpretrain.LinearClsHead', num_classes=3, in_channels=8)
+    with pytest.raises(ValueError, match='the backbone gives dense, and one vector an image is read from cls'):
+        LinearClassifier(dict(type='Dense'), head=head)(torch.randn(2, 3, 16, 16))
+
+
+@pytest.mark.parametrize('kind', ['ResNett', 'mmpretrain.ResNett'])
+def test_an_unknown_backbone_is_said_by_its_name_whatever_its_init_cfg(kind):
+    head = dict(type='mmpretrain.LinearClsHead', num_classes=3, in_channels=8)
+    with pytest.raises(KeyError, match=f'{kind} is not in the .* registry'):
+        LinearClassifier(dict(type=kind, init_cfg=dict(type='Pretrained', checkpoint='a')), head=head)
+
+
 def test_weights_come_into_a_backbone_that_knows_no_init_cfg(tmp_path):
     trained = ToyBackbone()
     torch.save(

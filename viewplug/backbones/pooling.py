@@ -25,12 +25,21 @@ def pooled(features: Features, dtype: torch.dtype | None = None) -> Tensor:
         ValueError: a mapping without ``cls``.
     """
     while not isinstance(features, Tensor):
-        if isinstance(features, Mapping) and 'cls' not in features:
-            raise ValueError(
-                f'the backbone gives {", ".join(map(str, features))}, and one vector an image is read from cls: give '
-                'the entry that stands for the whole image this name'
-            )
-        features = features['cls'] if isinstance(features, Mapping) else features[-1]
+        features = of_whole_image(features) if isinstance(features, Mapping) else features[-1]
     if features.dim() == 4:
         return features.mean(dim=(2, 3), dtype=dtype)
     return features.mean(dim=1, dtype=dtype) if features.dim() == 3 else features
+
+
+def of_whole_image(features: Mapping) -> Features:
+    """The entry of a backbone's mapping that stands for the whole image, ``cls``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if 'cls' not in features:
+        raise ValueError(
+            f'the backbone gives {", ".join(map(str, features))}, and one vector an image is read from cls: give the '
+            'entry that stands for the whole image this name'
+        )
+    return features['cls']

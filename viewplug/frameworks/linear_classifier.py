@@ -9,7 +9,7 @@ from mmengine.model import initialize
 from mmpretrain.models.classifiers import ImageClassifier
 from torch import Tensor, nn
 
-from viewplug.backbones.pooling import pooled
+from viewplug.backbones.pooling import of_whole_image, pooled
 from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS, class_of
 
@@ -68,11 +68,14 @@ class LinearClassifier(TunedLinearClassifier):
 
 
 def _takes_init_cfg(kind: str | type) -> bool:
-    parameters = inspect.signature(class_of(kind)).parameters.values()
+    found = class_of(kind)
+    if found is None:  # mmengine says so when it builds it
+        return True
+    parameters = inspect.signature(found).parameters.values()
     return any(one.name == 'init_cfg' or one.kind is one.VAR_KEYWORD for one in parameters)
 
 
 def _as_mmpretrain(backbone: nn.Module, inputs, output):
     """Its heads take a tuple."""
-    output = output['cls'] if isinstance(output, Mapping) else output
+    output = of_whole_image(output) if isinstance(output, Mapping) else output
     return tuple(output) if isinstance(output, tuple | list) else (output,)
