@@ -30,16 +30,28 @@ def test_a_target_that_does_not_move_with_the_optimiser_is_a_warning(counts, int
 
 
 @pytest.mark.parametrize('idle', [True, False])
-def test_parameters_that_no_loss_depends_on_are_a_warning(idle, tmp_path):
+def test_parameters_that_no_loss_of_the_first_step_depends_on_are_a_warning(idle, tmp_path):
     branch = mlp_branch()
     neck = MODELS.build(dict(branch['neck'], in_channels=64))
     if idle:
         neck.unused = nn.Linear(2, 2)
     runner = toy_runner(tmp_path, [PreflightHook()], branch=dict(branch, neck=neck), max_epochs=1)
     runner.train()
-    said = 'no loss depends on 2 parameters (branches.image.neck.unused.weight, branches.image.neck.unused.bias): they'
-    assert log_of(tmp_path).count('no loss depends on') == idle and (said in log_of(tmp_path)) is idle
+    said = 'depends on 2 parameters (branches.image.neck.unused.weight, branches.image.neck.unused.bias): they did not'
+    said += ' learn, and several processes would stop at the second step'
+    assert log_of(tmp_path).count('no loss of the first step') == idle and (said in log_of(tmp_path)) is idle
     assert not any(one._post_accumulate_grad_hooks for one in runner.model.parameters())
+
+
+@pytest.mark.parametrize(
+    'settings', [dict(find_unused_parameters=True), dict(model_wrapper_cfg=dict(find_unused_parameters=True))]
+)
+def test_nothing_is_said_of_processes_that_go_on_without_some_gradients(settings, tmp_path):
+    branch = mlp_branch()
+    neck = MODELS.build(dict(branch['neck'], in_channels=64))
+    neck.later = nn.Linear(2, 2)
+    toy_runner(tmp_path, [PreflightHook()], branch=dict(branch, neck=neck), max_epochs=1, cfg=settings).train()
+    assert 'they did not learn. Use them' in log_of(tmp_path)
 
 
 def test_a_target_without_momentum_has_nothing_to_move(tmp_path):

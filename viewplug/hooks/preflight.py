@@ -51,11 +51,17 @@ class PreflightHook(Hook):
             return
         idle, self._witness = self._witness.close(), None
         if idle:
+            stops = '' if _finds_unused(runner.cfg) else ', and several processes would stop at the second step'
             runner.logger.warning(
-                f'PreflightHook: no loss depends on {len(idle)} parameters ({", ".join(idle[:3])}'
-                f'{", ..." if len(idle) > 3 else ""}): they do not learn, and several processes would stop at the '
-                'second step. Use them in the loss, leave them out, or freeze them (requires_grad_(False)).'
+                f'PreflightHook: no loss of the first step depends on {len(idle)} parameters ({", ".join(idle[:3])}'
+                f'{", ..." if len(idle) > 3 else ""}): they did not learn{stops}. Use them in the loss of each step, '
+                'leave them out, or freeze them (requires_grad_(False)).'
             )
+
+
+def _finds_unused(cfg) -> bool:
+    """Whether several processes go on without the gradients of some parameters."""
+    return bool((cfg.get('model_wrapper_cfg') or cfg).get('find_unused_parameters'))
 
 
 def warn_of_waiting(runner) -> None:
