@@ -110,6 +110,14 @@ def test_what_travels_beside_images_comes_as_one_tensor():
     assert torch.equal(out['heat'], torch.stack(own)) and out['sample_idx'].tolist() == [7] * 6
 
 
+@pytest.mark.parametrize('collated', [True, False])
+def test_a_list_beside_images_that_is_not_one_entry_an_image_stays_a_list(collated):
+    batch = images()
+    pair = [torch.full((len(batch), 5), float(number)) for number in range(len(batch) if collated else 2)]
+    out = BatchViews([CUT], 2)(dict(inputs=batch if collated else list(batch), pair=pair), training=True)
+    assert isinstance(out['pair'], list) and all(map(torch.equal, out['pair'], pair))
+
+
 @pytest.mark.parametrize('late', [False, True])
 def test_a_shared_flip_mirrors_the_views_of_an_image_together(late):
     ramp = torch.arange(64, dtype=torch.uint8).expand(50, 3, 64, 64).contiguous()

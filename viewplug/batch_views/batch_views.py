@@ -108,8 +108,11 @@ class BatchViews(ViewsDataPreprocessor):
         if not training:
             return super().forward(dict(inputs=data['inputs'], data_samples=data.get('data_samples')), training)
         sample_idx = sample_idx_of(data)
-        data = self.cast_data({key: _stacked(key, value) for key, value in data.items()})
-        images, sizes, n = data['inputs'], None, len(data['inputs'])
+        n = len(data['inputs'])
+        if not isinstance(data['inputs'], Tensor):
+            data = {key: _stacked(key, value, n) for key, value in data.items()}
+        data = self.cast_data(data)
+        images, sizes = data['inputs'], None
         if not isinstance(images, Tensor):
             images, sizes = padded(images)
         key = np.random.SeedSequence([torch.initial_seed(), get_rank(), self.batches]).generate_state(1, np.uint64)
@@ -146,7 +149,9 @@ class BatchViews(ViewsDataPreprocessor):
         self.batches = int(state)
 
 
-def _stacked(key: str, value: Any) -> Any:
-    """What travels beside images of several sizes, which are not collated, as one tensor (N, ...)."""
-    alike = isinstance(value, list) and all(isinstance(one, Tensor) and one.shape == value[0].shape for one in value)
-    return torch.stack(value) if alike and value and key not in ('inputs', 'data_samples') else value
+def _stacked(key: str, value: Any, n: int) -> Any:
+    """What travels beside ``n`` images of several sizes, which are not collated, as one tensor (N, ...)."""
+    if key in ('inputs', 'data_samples') or not isinstance(value, list) or len(value) != n:
+        return value
+    alike = all(isinstance(one, Tensor) and one.shape == value[0].shape for one in value)
+    return torch.stack(value) if alike else value
