@@ -258,7 +258,11 @@ def test_a_model_that_needs_no_geometry_trains_on_turned_views_and_draws_them(tm
     assert all((tmp_path / folder / 'epoch_0.png').exists() for folder in ('vis_views', 'vis_crops'))
 
 
-@pytest.mark.parametrize('box', [(8, 0, 40, 64), (0.5, 0, 0.5, 1), (0, 0, 1)], ids=['pixels', 'empty', 'three'])
+@pytest.mark.parametrize(
+    'box',
+    [(8, 0, 40, 64), (0.5, 0, 0.5, 1), (0, 0, 1), (-1e-5, 0, 1, 1), (0, float('nan'), 1, 1), (-1e-9, 0, 0, 1)],
+    ids=['pixels', 'empty', 'three', 'outside', 'nan', 'empty inside'],
+)
 def test_a_crop_of_ones_own_that_records_no_fractions_is_refused(box):
     def own_crop(results):
         return results | dict(crop_box=box)
@@ -266,6 +270,15 @@ def test_a_crop_of_ones_own_that_records_no_fractions_is_refused(box):
     own_crop.geometry = 'recorded'
     with pytest.raises(ValueError, match=r'own_crop must record crop_box as x0, y0, x1, y1 in fractions .* got \['):
         MultiView([[own_crop]], 2)(dict(img=np.zeros((64, 64, 3), np.uint8)))
+
+
+def test_a_crop_that_rounding_has_moved_out_of_the_image_is_at_its_edge():
+    def own_crop(results):
+        return results | dict(crop_box=(-1e-9, 0.25, 0.5, 1 + 1e-7))
+
+    own_crop.geometry = 'recorded'
+    found = MultiView([[own_crop]], 2)(dict(img=np.zeros((64, 64, 3), np.uint8)))
+    assert found['crop_box'].tolist() == [[0, 0.25, 0.5, 1]] * 2
 
 
 def test_the_boxes_of_an_unknown_geometry_cannot_be_taken_for_real_ones():

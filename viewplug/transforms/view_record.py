@@ -20,6 +20,8 @@ KEPT = {
 # fmt: on
 """Classes of mmcv, mmpretrain, torchvision and viewplug that leave what they show at its fraction of the image."""
 LIBRARIES = ('mmcv', 'mmpretrain', 'torchvision', 'viewplug')
+ROUNDING = 1e-6
+"""How far beyond the image, in fractions of it, a recorded crop may come to lie by rounding."""
 
 
 class UnrecordedMove(Exception):
@@ -64,7 +66,7 @@ class ViewRecord:
             if moves:
                 crop = results.pop('crop_box', None)
                 if crop is not None:
-                    _check_fractions(crop, step)
+                    crop = _fractions(crop, step)
                     box = crop if box is WHOLE_IMAGE and not flip else _cut(box, flip, crop)
                 flip ^= bool(results.pop('flip', False))
         return results, box, flip
@@ -80,12 +82,17 @@ def records_crop(step) -> bool:
     return any(getattr(leaf, 'geometry', None) == 'recorded' for leaf in _leaves(step))
 
 
-def _check_fractions(crop: Sequence[float], step) -> None:
-    if len(crop) != 4 or not (0 <= crop[0] < crop[2] <= 1 + 1e-6 and 0 <= crop[1] < crop[3] <= 1 + 1e-6):
+def _fractions(crop: Sequence[float], step) -> list[float]:
+    """What a step recorded; what rounding has moved out of the image is at its edge."""
+    given = [float(value) for value in crop]
+    crop = [min(max(value, 0.0), 1.0) for value in given]
+    outside = max((abs(one - other) for one, other in zip(crop, given, strict=True)), default=0)
+    if len(crop) != 4 or outside > ROUNDING or not (crop[0] < crop[2] and crop[1] < crop[3]):
         raise ValueError(
             f'{_name(step)} must record crop_box as x0, y0, x1, y1 in fractions of the image that it was given, '
-            f'got {[float(value) for value in crop]}'
+            f'got {given}'
         )
+    return crop
 
 
 def _cut(box: Sequence[float], flip: bool, crop: Sequence[float]) -> tuple[float, ...]:
