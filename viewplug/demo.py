@@ -129,7 +129,7 @@ def _shortened(cfg: Config, epochs: int, knn_hook: dict) -> Config:
     cfg.load_from = None
     cfg.pop('auto_scale_lr', None)
     set_epochs(cfg, epochs)
-    cfg.setdefault('default_hooks', {})
+    cfg.default_hooks = cfg.get('default_hooks') or {}
     for name, kind, interval in (('logger', 'LoggerHook', 10), ('checkpoint', 'CheckpointHook', 5)):
         if cfg.default_hooks.setdefault(name, dict(type=kind)) is not None:  # None leaves it out
             cfg.default_hooks[name]['interval'] = interval

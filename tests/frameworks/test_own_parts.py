@@ -179,8 +179,11 @@ def test_the_demo_needs_no_default_hooks():
     cfg = Config.fromfile('configs/cifar10/mocov2_r18.py')
     cfg.default_hooks = dict(checkpoint=None)
     assert to_demo(cfg).default_hooks == dict(checkpoint=None, logger=dict(type='LoggerHook', interval=10))
+    cfg.default_hooks = None
+    without = to_demo(cfg)
     cfg.pop('default_hooks')
-    assert to_demo(cfg).default_hooks.checkpoint == dict(type='CheckpointHook', interval=5)
+    for made in (without, to_demo(cfg)):
+        assert made.default_hooks.checkpoint == dict(type='CheckpointHook', interval=5)
 
 
 @pytest.mark.parametrize(
