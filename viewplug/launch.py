@@ -121,6 +121,8 @@ def run(cfg: Config, args: Namespace) -> None:
         _train(cfg, progress)
     except BaseException as error:
         told = _as_told(error, progress, cfg)
+        if told is not error:
+            told.__cause__ = error  # looked at before it is raised
         if progress.runner is not None:
             note_end(progress.runner, told)
         if told is error:

@@ -15,28 +15,38 @@ from viewplug.training_data import UserError
 
 
 def note_end(runner: Runner, error: BaseException) -> None:
-    """Write ``error`` into the log file (a traceback; of a UserError its sentence), whose errors ``tools/report.py``
+    """Write ``error`` into the log file (with its traceback, but for a UserError), whose errors ``tools/report.py``
     shows, and, with ``viewplug.RunRecordHook``, into ``run.json``. The screen shows it anyway.
     """
+    said = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
+    log = said
     if isinstance(error, Preempted):  # has said so in the log
         status, said, log = 'preempted', None, None
     elif was_interrupted(error):
         status, said, log = 'interrupted', None, 'interrupted'
-    elif isinstance(error, UserError):
-        status, said, log = 'failed', str(error), str(error)
+    elif isinstance(error, SystemExit) and not error.code:
+        status, said, log = 'stopped', None, None
     else:
-        status, said = 'failed', f'{type(error).__name__}: {error}'
-        log = ''.join(traceback.format_exception(error)).rstrip()
-    for hook in runner.hooks:
-        if isinstance(hook, RunRecordHook):
-            with contextlib.suppress(OSError):  # of a full disk, say, which is no reason to hide the first error
+        status = 'failed'
+        if not isinstance(error, UserError):  # what happened first: a report has room for the beginning only
+            log = f'{said}\n{"".join(traceback.format_exception(error)).rstrip()}'
+    with contextlib.suppress(OSError):  # of a full disk, say, which is no reason to hide the first error
+        for hook in runner.hooks:
+            if isinstance(hook, RunRecordHook):
                 hook.end(status, said)
-    if log:
-        _to_log_file(runner.logger, log)
+        if log:
+            _to_log_file(runner.logger, log, error.__cause__ or error)
 
 
-def _to_log_file(logger: logging.Logger, text: str) -> None:
-    record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, text, (), None)
+def _to_log_file(logger: logging.Logger, text: str, error: BaseException) -> None:
+    frames = traceback.extract_tb(error.__traceback__)
+    file, line, function = (frames[-1].filename, frames[-1].lineno, frames[-1].name) if frames else (__file__, 0, '')
+    record = logger.makeRecord(logger.name, logging.ERROR, file, line, text, (), None, function)
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
-            handler.handle(record)
+            handler.acquire()  # not handler.handle, which prints what keeps it from writing
+            try:
+                handler.stream.write(handler.format(record) + handler.terminator)
+                handler.flush()
+            finally:
+                handler.release()

@@ -56,7 +56,9 @@ def test_each_process_can_tell_of_an_error_and_process_0_alone_of_the_rest(tmp_p
     hook.end('failed', 'RuntimeError: out of memory')
     found = record(tmp_path)
     assert (found['status'], found['process'], found['error']) == ('failed', 3, 'RuntimeError: out of memory')
-    assert not list(tmp_path.glob('*.part'))
+    monkeypatch.setattr(run_record, 'get_rank', lambda: 0)
+    hook.end('failed', 'RuntimeError: connection closed by peer')  # of it
+    assert record(tmp_path) == found and not list(tmp_path.glob('*.part'))
 
 
 def test_an_interval_that_cannot_be_is_refused():

@@ -1,6 +1,9 @@
 """What ended a run is in its work dir: the log file and run.json."""
 
 import json
+import logging
+from argparse import Namespace
+from pathlib import Path
 
 import pytest
 from mmengine.hooks import Hook
@@ -8,13 +11,20 @@ from train_runs import demo
 
 from viewplug.hooks.preemption import Preempted
 from viewplug.launch import UserError, train
+from viewplug.run_end import note_end
 from viewplug.visualization.run_files import read_run
 
 ENDS = [
-    (RuntimeError('CUDA out of memory'), 'failed', 'RuntimeError: CUDA out of memory', 'Traceback (most recent call'),
+    (
+        RuntimeError('out of memory'),
+        'failed',
+        'RuntimeError: out of memory',
+        'RuntimeError: out of memory\nTraceback (most',
+    ),
     (UserError('training diverged'), 'failed', 'training diverged', 'training diverged'),
     (KeyboardInterrupt(), 'interrupted', None, 'interrupted'),
     (Preempted(143), 'preempted', None, None),
+    (SystemExit(0), 'stopped', None, None),
 ]
 
 
@@ -40,8 +50,34 @@ def test_what_ended_a_run_is_in_its_log_and_its_record(number, tmp_path, capsys)
     assert record['status'] == status and record.get('error') == said
     text = next(tmp_path.glob('work/*/*.log')).read_text()
     assert text.count(' - ERROR - ') == (logged is not None) and (logged or '') in text
+    assert logged is None or f'{__file__} - after_train_iter - ' in text
     assert ('Traceback' in text) == (said is not None and not isinstance(error, UserError))
     assert 'Traceback' not in ''.join(capsys.readouterr())  # Python or train.py shows it, and once is enough
     run = read_run(tmp_path / 'work')
     assert run.status.endswith('iteration 1 of 3')
     assert (logged is not None) == any(str(logged) in problem for problem, _ in run.problems)
+
+
+def test_a_log_on_a_full_disk_does_not_hide_the_error(tmp_path, capsys):
+    if not Path('/dev/full').exists():
+        pytest.skip('needs /dev/full')
+    logger = logging.Logger('full')
+    logger.addHandler(logging.FileHandler('/dev/full'))
+    note_end(Namespace(hooks=[], logger=logger), UserError('training diverged'))
+    assert not ''.join(capsys.readouterr())
+
+
+def test_an_interrupt_that_a_library_calls_something_else_is_one(tmp_path):
+    class Calls(Hook):
+        def before_train(self, runner):
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as error:
+                raise RuntimeError('DataLoader worker exited') from error
+
+    args = demo('configs/mocov2_r50.py', tmp_path)
+    args.cfg_options = {key: one for key, one in args.cfg_options.items() if not key.startswith('custom_hooks')}
+    args.cfg_options['custom_hooks'] = [dict(type='viewplug.RunRecordHook', priority='VERY_HIGH'), dict(type=Calls)]
+    with pytest.raises(UserError):
+        train(args)
+    assert json.loads((tmp_path / 'work/run.json').read_text())['status'] == 'interrupted'

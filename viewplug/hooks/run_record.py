@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -20,11 +21,11 @@ from viewplug.unwrapping import unwrapped
 class RunRecordHook(Hook):
     """Whether a run came to its end, how large its steps are, the target's momentum, the memory of the process.
 
-    ``work_dir/run.json`` says ``status`` 'running', and 'finished' with ``seconds`` once training has ended.
-    ``tools/train.py`` makes it 'failed' (with the ``error`` and the number of the ``process``), 'interrupted' or
-    'preempted' where that ended the run; one that was killed goes on saying 'running'. ``run/target_momentum`` (of a
-    model whose target has one) and ``run/peak_memory`` (MB of this process so far, without loader workers; a GPU's is
-    in mmengine's log) go to ``runner.visualizer`` over iterations.
+    ``work_dir/run.json`` says ``status`` 'running', and 'finished' once training has ended, with its ``seconds``.
+    ``tools/train.py`` makes it 'failed' (with the ``error`` and the number of the ``process``), 'interrupted',
+    'preempted' or 'stopped' (by a hook) where that ended the run; one that was killed goes on saying 'running'.
+    ``run/target_momentum`` (of a model whose target has one) and ``run/peak_memory`` (MB of this process so far,
+    without loader workers; a GPU's is in mmengine's log) go to ``runner.visualizer`` over iterations.
 
     Args:
         interval: Iterations between two records; the last iteration of an epoch is recorded too.
@@ -71,14 +72,19 @@ class RunRecordHook(Hook):
         self.end('finished')
 
     def end(self, status: str, error: str | None = None) -> None:
-        """Record how the run ended. Each process can tell of an ``error``, which the others may not know."""
-        if self._folder is None:  # not begun
+        """Record how the run ended. Each process can tell of an ``error``; the first stays, of which others fail."""
+        if self._folder is None or (error is not None and self._has_error()):
             return
         self._record |= dict(status=status, seconds=time.time() - self._record['started'])
         if error is not None:
             self._record |= dict(error=error, process=get_rank())
         if is_main_process() or error is not None:
             self._write()
+
+    def _has_error(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            return 'error' in json.loads((self._folder / 'run.json').read_text())
+        return False
 
     def _write(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

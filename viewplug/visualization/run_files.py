@@ -14,7 +14,7 @@ from mmengine import Config
 PICTURES = ('.png', '.jpg', '.jpeg')
 LINE = re.compile(r'^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d - \S+ - (\w+) - ?(.*)')
 PROBLEMS = ('WARNING', 'ERROR', 'CRITICAL')
-ENDS = dict(failed='stopped by an error', interrupted='interrupted', preempted='preempted')
+ENDS = dict(failed='stopped by an error', interrupted='interrupted', preempted='preempted', stopped='stopped')
 LONGEST = 800
 """Characters of a warning that are kept."""
 
