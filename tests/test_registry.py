@@ -177,6 +177,8 @@ def test_a_class_of_somebodys_own_that_a_librarys_of_the_same_name_hides_is_refu
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         with pytest.raises(
             ValueError, match=rf"type='{name}' is {__name__}.{name}, .* and {hiding}.*{name}, which would"
-        ):
+        ) as refused:
             MODELS.build(dict(type=name))
-        assert type(MODELS.build(dict(type=own))) is own
+        scope = hiding.split('.')[0]
+        assert str(refused.value).endswith(f"type='mmengine.{name}' or type='{scope}.{name}'")
+        assert type(MODELS.build(dict(type=own))) is type(MODELS.build(dict(type=f'mmengine.{name}'))) is own

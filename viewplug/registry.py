@@ -32,7 +32,7 @@ def _child(parent: Registry, *folders: str) -> Registry:
     def build(cfg, registry, *args, **kwargs):
         name = cfg.get('type') if isinstance(cfg, dict) else None
         if isinstance(name, str) and '.' not in name:
-            _check_not_hidden(name, registry)
+            check_not_hidden(name, registry)
             if name in own_names(registry):
                 cfg = {**cfg, 'type': f'viewplug.{name}'}
         try:
@@ -47,22 +47,27 @@ def _child(parent: Registry, *folders: str) -> Registry:
     return CheckedRegistry(parent.name, build_func=build, parent=parent, scope='viewplug', locations=locations)
 
 
-def _check_not_hidden(name: str, registry: Registry) -> None:
+def check_not_hidden(name: str, registry: Registry) -> None:
     """
+    Args:
+        registry: that builds ``type=name``: one of ours, whose own parts come first, or one of mmengine's roots.
+
     Raises:
         ValueError: somebody registered a class of this bare name in mmengine's root, and another would be built.
     """
-    mine = registry.parent.module_dict.get(name)
+    mine = (registry.parent or registry).module_dict.get(name)
     if mine is None or mine.__module__.split('.')[0] in LIBRARIES:
         return
-    found = registry.module_dict.get(name) if name in own_names(registry) else None
-    if found is None:
+    if registry.parent is not None and name in own_names(registry):
+        scope, found = registry.scope, registry.module_dict[name]
+    else:
         with registry.switch_scope_and_registry(None) as scoped:  # the default scope's come first in mmengine's build
-            found = scoped.get(name)
+            scope, found = scoped.scope, scoped.get(name)
     if found is not mine:
         raise ValueError(
             f'type={name!r} is {mine.__module__}.{mine.__name__}, registered with mmengine, and '
-            f'{found.__module__}.{found.__name__}, which would be built: give yours a name that no library has'
+            f'{found.__module__}.{found.__name__}, which would be built: give yours a name that no library has, or '
+            f"say which is meant, type='mmengine.{name}' or type='{scope}.{name}'"
         )
 
 

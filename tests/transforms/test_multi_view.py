@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 from mmcv import imresize
+from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose, default_collate
+from mmengine.registry import TRANSFORMS as ROOT
+from mmengine.registry import DefaultScope
 from mmpretrain.datasets.transforms import MultiView as StockMultiView
 from mmpretrain.datasets.transforms import RandomResizedCrop as StockCrop
 
@@ -52,6 +55,22 @@ def test_the_crop_box_names_the_very_pixels(interpolation):
         if interpolation == 'nearest':
             assert image[y0, x0].tolist() == found['img'][0, 0].tolist()
             assert found['img'][..., 0].max() < y1 and found['img'][..., 1].max() < x1
+
+
+@pytest.mark.parametrize('around', [lambda step: step, lambda step: dict(type='RandomApply', transforms=step)])
+def test_a_step_of_somebodys_own_that_a_librarys_of_the_same_name_hides_is_refused(around, monkeypatch):
+    class ColorJitter(BaseTransform):
+        def transform(self, results):
+            return results | dict(img=results['img'] * 0)
+
+    monkeypatch.setitem(ROOT.module_dict, 'ColorJitter', ColorJitter)
+    crop = dict(type='viewplug.RandomResizedCrop', scale=24)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        with pytest.raises(ValueError, match=r"type='ColorJitter' is .* and mmpretrain\..*, which would be built"):
+            MultiView([[crop, around(dict(type='ColorJitter'))]], 2)
+        for name, is_own in (('mmengine', True), ('mmpretrain', False), ('viewplug', False)):
+            step = MultiView([[crop, dict(type=f'{name}.ColorJitter')]], 2).pipelines[0].transforms[1]
+            assert (type(step) is ColorJitter) is is_own
 
 
 def test_a_crop_of_the_whole_image_has_the_unit_box():

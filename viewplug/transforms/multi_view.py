@@ -1,12 +1,12 @@
 """Several views of one image, with the record of where each was cut."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from mmpretrain.datasets.transforms import MultiView as StockMultiView
 
-from viewplug.registry import TRANSFORMS
+from viewplug.registry import TRANSFORMS, check_not_hidden
 
 from .view_record import KEYS, UnrecordedMove, ViewRecord, records_crop, unknown_geometry
 
@@ -32,11 +32,15 @@ class MultiView(StockMultiView):
 
     Attributes:
         unknown: that sentence, or None.
+
+    Raises:
+        ValueError: a bare name is that of a class of somebody's own, and of another that would be built.
     """
 
     def __init__(
         self, transforms: Sequence[Sequence], num_views: int | Sequence[int], shared_flip: float = 0.0
     ) -> None:
+        _check_names(transforms)
         super().__init__(transforms, num_views)
         if not 0 <= shared_flip <= 1:
             raise ValueError(f'viewplug.MultiView: shared_flip must lie in [0, 1], got {shared_flip}')
@@ -76,3 +80,15 @@ class MultiView(StockMultiView):
                 self.unknown = unknown_geometry(where, move)
                 return
         self._records = records
+
+
+def _check_names(steps: Iterable) -> None:
+    """Of the steps of views, and of those that steps apply."""
+    for step in [steps] if isinstance(steps, dict) else steps:
+        if isinstance(step, list | tuple):
+            _check_names(step)
+        elif isinstance(step, dict) and '_scope_' not in step:
+            name = step.get('type')
+            if isinstance(name, str) and '.' not in name:
+                check_not_hidden(name, TRANSFORMS.parent)
+            _check_names(step.get('transforms') or ())
