@@ -88,6 +88,14 @@ def test_views_come_out_as_from_the_stock_preprocessor():
     )
 
 
+@pytest.mark.parametrize('channels', [1, 4])
+def test_channels_are_turned_round_of_three_only(channels):
+    views = dict(inputs=[torch.zeros(2, channels, 8, 8, dtype=torch.uint8)], data_samples=None)
+    with pytest.raises(ValueError, match=rf'to_rgb.* 3 channels, got \(2, {channels}, 8, 8\)'):
+        ViewsDataPreprocessor(to_rgb=True)(views)
+    assert ViewsDataPreprocessor()(views)['inputs'][0].shape == (2, channels, 8, 8)
+
+
 def device_config(**changes) -> Config:
     beside = [{**BESIDE[0], **changes}, BESIDE[1]]
     dataset = dict(type='ToyImages', pipeline=[*beside, VIEWS, PACK])

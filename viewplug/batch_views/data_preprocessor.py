@@ -60,8 +60,18 @@ class ViewsDataPreprocessor(SelfSupDataPreprocessor):
 
     def normalised(self, images: Tensor) -> Tensor:
         """(..., 3, H, W) -> float32, the channels turned round where a switch asks for it: the stock one's numbers in
-        half of its time, and no list of channels that a GPU would be waited for."""
+        half of its time, and no list of channels that a GPU would be waited for.
+
+        Raises:
+            ValueError: channels to turn round, and not three.
+        """
         if self._channel_conversion:
+            if images.shape[-3] != 3:
+                raise ValueError(
+                    f'data_preprocessor: to_rgb, bgr_to_rgb and rgb_to_bgr are for images of 3 channels, got '
+                    f'{tuple(images.shape)}: let the pipeline give three (Grayscale(keep_channels=True)), or leave '
+                    'the switch out'
+                )
             images = images.flip(-3)
         images = images.float()
         return images.sub(self.mean).div_(self.std) if self._enable_normalize else images
