@@ -55,8 +55,8 @@ def check_not_hidden(name: str, registry: Registry) -> None:
     Raises:
         ValueError: somebody registered a class of this bare name in mmengine's root, and another would be built.
     """
-    mine = (registry.parent or registry).module_dict.get(name)
-    if mine is None or mine.__module__.split('.')[0] in LIBRARIES:
+    mine = somebodys(name, registry.parent or registry)
+    if mine is None:
         return
     if registry.parent is not None and name in own_names(registry):
         scope, found = registry.scope, registry.module_dict[name]
@@ -69,6 +69,12 @@ def check_not_hidden(name: str, registry: Registry) -> None:
             f'{found.__module__}.{found.__name__}, which would be built: give yours a name that no library has, or '
             f"say which is meant, type='mmengine.{name}' or type='{scope}.{name}'"
         )
+
+
+def somebodys(name: str, root: Registry) -> type | None:
+    """The class of this bare name in one of mmengine's roots, if none of ``LIBRARIES`` has put it there."""
+    found = root.module_dict.get(name)
+    return None if found is None or found.__module__.split('.')[0] in LIBRARIES else found
 
 
 def own_names(registry: Registry) -> list[str]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine import Config
 from mmengine.registry import MODELS
+from mmengine.registry import TRANSFORMS as ROOT
 from mmpretrain.structures import DataSample
 from toy_runs import PIPELINE, Diary, toy_runner
 from toys import ToyImages
@@ -101,6 +102,15 @@ def test_an_operator_of_ones_own_is_found_by_its_name_and_applied_by_its_chance(
     assert view.unknown is None and 10 < swapped.sum() < 54 and 10 < kept.sum() < 54
     with pytest.raises(ValueError, match="SwapChannels: .*unexpected keyword argument 'p'; it takes prob"):
         View([*CUT, dict(type='SwapChannels', p=1)])
+
+
+@pytest.mark.parametrize('prefix', ['', 'mmengine.'])
+def test_a_transform_of_ones_own_with_the_name_of_an_operator_is_not_put_aside_for_it(prefix, monkeypatch):
+    own = type('Solarize', (), dict(__module__='mylab'))
+    monkeypatch.setitem(ROOT.module_dict, 'Solarize', own)
+    with pytest.raises(ValueError, match=rf"type='{prefix}Solarize' is mylab.Solarize, .* set views='sample', or"):
+        View([*CUT, dict(type=f'{prefix}Solarize', thr=128)])
+    View([*CUT, dict(type='mmpretrain.Solarize', thr=128)])
 
 
 def test_what_travels_beside_images_comes_as_one_tensor():

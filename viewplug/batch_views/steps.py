@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from viewplug.registry import class_name, class_of
+from viewplug.registry import TRANSFORMS, class_name, class_of, somebodys
 
 from .blur import GaussianBlur
 from .color import ColorJitter, RandomGrayscale
@@ -78,6 +78,12 @@ def _build(known: Mapping[str, type], cfg: Mapping[str, Any]) -> Any:
         raise ValueError(
             f"{name} is not among the steps of views cut in batch: {', '.join(known)}; others need views='sample', or "
             'a class derived from viewplug.batch_views.Operator in MODELS'
+        )
+    own = somebodys(name, TRANSFORMS.parent)
+    if own is not None and cfg['type'] in (name, f'mmengine.{name}') and '_scope_' not in cfg:
+        raise ValueError(
+            f'type={cfg["type"]!r} is {own.__module__}.{own.__name__}, registered with mmengine, and views cut in batch '
+            f"have viewplug's: set views='sample', or type='viewplug.{name}'"
         )
     arguments = _given(cfg)
     accepted = _arguments(known[name])
