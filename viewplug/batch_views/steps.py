@@ -82,8 +82,8 @@ def _build(known: Mapping[str, type], cfg: Mapping[str, Any]) -> Any:
     own = somebodys(name, TRANSFORMS.parent)
     if own is not None and cfg['type'] in (name, f'mmengine.{name}') and '_scope_' not in cfg:
         raise ValueError(
-            f'type={cfg["type"]!r} is {own.__module__}.{own.__name__}, registered with mmengine, and views cut in batch '
-            f"have viewplug's: set views='sample', or type='viewplug.{name}'"
+            f'type={cfg["type"]!r} is {own.__module__}.{own.__name__}, registered with mmengine, and views cut in '
+            f"batch have viewplug's: set views='sample', or type='viewplug.{name}'"
         )
     arguments = _given(cfg)
     accepted = _arguments(known[name])
