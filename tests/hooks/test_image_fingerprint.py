@@ -97,7 +97,7 @@ def test_boxes_of_other_images_do_not_come_back_from_a_store_with_a_path_either(
     assert BoxStore(store).read_all()[0].tolist() != [0, 0, 1, 1]
     swap(root)
     run(tmp_path / 'run', [LATE], folder(root, store=store), epochs=2, resume=True)
-    assert BoxStore(store).read_all().tolist() == [[0, 0, 1, 1]] * 8
+    assert BoxStore(store).read_all() is None
 
 
 def test_a_checkpoint_without_a_fingerprint_is_restored(root, tmp_path):
