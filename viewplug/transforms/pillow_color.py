@@ -1,6 +1,7 @@
 """torchvision's ``adjust_hue`` and ``adjust_contrast`` of Pillow images, to the last bit, in less time.
 
-Pillow takes hues pixel by pixel, with branches that the colours decide, which on photographs is slow. Here the same numbers come out of tables and of operations on whole images.
+Pillow takes hues pixel by pixel, with branches that the colours decide, which on photographs is slow. Here the same
+numbers come out of tables and of operations on whole images.
 """
 
 from __future__ import annotations
