@@ -28,8 +28,8 @@ from pathlib import Path
 import torch
 from mmengine import Config
 
-from viewplug.demo import to_demo
-from viewplug.schedule import set_epochs
+from viewplug.config.schedule import set_epochs
+from viewplug.run.demo import to_demo
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))

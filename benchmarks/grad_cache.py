@@ -28,8 +28,8 @@ def step(batch: int, rows: int) -> dict:
     from mmengine import Config
     from mmengine.logging import MMLogger
 
-    from viewplug.demo import BACKBONE
     from viewplug.frameworks import Siamese
+    from viewplug.run.demo import BACKBONE
 
     torch.set_num_threads(1)
     MMLogger.get_current_instance().setLevel('WARNING')

@@ -26,12 +26,12 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.record import write  # noqa: E402
 from benchmarks.step_cost import SIZE, Step  # noqa: E402
-from viewplug.demo import to_demo  # noqa: E402
 from viewplug.hooks.box_sources import ForwardBoxes, Reading, ViewBoxes  # noqa: E402
 from viewplug.hooks.box_targets import BoxTargets  # noqa: E402
 from viewplug.hooks.view_heatmaps import ViewHeatmaps  # noqa: E402
 from viewplug.ops.heatmap_boxes import channel_sum, localise  # noqa: E402
 from viewplug.random_states import kept_random_state  # noqa: E402
+from viewplug.run.demo import to_demo  # noqa: E402
 
 LEVELS = {'k = 0.1': (0.1, None), 'k = 0.3': (0.3, None), 'Otsu': (0.1, 'otsu')}
 INTERVAL = 2

@@ -45,7 +45,7 @@ def pretrain(config: str, stages: bool, seed: int, epochs: int, work_dir: Path) 
     done = work_dir / 'done'
     if not done.exists():
         supervised = config.endswith('scenes_supervised.py')
-        # The stage before has half of --epochs (viewplug/demo.py): together they are as long as the others.
+        # The stage before has half of --epochs (viewplug/run/demo.py): together they are as long as the others.
         args = ['--epochs', round(epochs / 1.5)] if stages else ['--epochs', epochs]
         args += ['--stages'] if stages else []
         args += [] if supervised else ['--demo']

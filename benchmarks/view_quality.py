@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.record import write  # noqa: E402
 from viewplug.batch_views import to_device_views  # noqa: E402
 from viewplug.crop_sampling import sample_crop  # noqa: E402
-from viewplug.demo import to_demo  # noqa: E402
 from viewplug.hooks.box_targets import BoxTargets  # noqa: E402
+from viewplug.run.demo import to_demo  # noqa: E402
 
 matplotlib.use('agg')
 from matplotlib import pyplot as plt  # noqa: E402

@@ -13,7 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from pretend_gpu import pretend_gpu
 from toy_runs import log_of
 
-from viewplug.launch import train
+from viewplug.run.launch import train
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {

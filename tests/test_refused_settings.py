@@ -11,11 +11,11 @@ from torch import nn
 from viewplug.batch_views import BatchViews, data_preprocessor, to_device_views
 from viewplug.batch_views.blur import GaussianBlur
 from viewplug.batch_views.noise import GaussianNoise
+from viewplug.config.switches import place_views
 from viewplug.frameworks import Pretext, RotationTask, Siamese
 from viewplug.heads import CPCHead, DistillHead
 from viewplug.hooks import CarryOverHook, FreezeLastLayerHook, LocalizationHook
 from viewplug.necks import DINONeck, HCLNeck, MLPNeck, RegionNeck
-from viewplug.switches import place_views
 from viewplug.targets import MomentumTarget
 from viewplug.transforms import ContrastiveCrop, QueryCrops, RandomResizedCrop
 

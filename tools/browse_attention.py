@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import run_tool
+from viewplug.run.command import run_tool
 
 CROP_SETTINGS = ('crop_ratio_range', 'aspect_ratio_range', 'max_attempts', 'interpolation', 'backend')
 
@@ -56,8 +56,8 @@ def browse(args: argparse.Namespace) -> None:
     from viewplug.evaluation.linear_data import single_view_size
     from viewplug.evaluation.localization import encoder_of
     from viewplug.evaluation.trained_model import trained_model
-    from viewplug.launch import UserError
     from viewplug.ops.attention_maps import attention_maps
+    from viewplug.run.launch import UserError
     from viewplug.visualization.attention_sheet import draw_attention
 
     if args.num < 1:
@@ -102,7 +102,7 @@ def browse(args: argparse.Namespace) -> None:
 def config_and_checkpoint(args: argparse.Namespace):
     """The run's config, as it was trained, and the checkpoint."""
     from viewplug.evaluation.work_dir import pretraining_of
-    from viewplug.launch import UserError, check_data, read_config
+    from viewplug.run.launch import UserError, check_data, read_config
 
     if Path(args.run).is_dir():
         cfg, checkpoint = pretraining_of(args.run, args.checkpoint)
@@ -124,9 +124,9 @@ def config_and_checkpoint(args: argparse.Namespace):
 
 def query_crops(cfg, patch: int, number: int | None):
     """The config's QueryCrops, or BatchViews' queries, or the default ones; for patches of ``patch`` pixels."""
+    from viewplug.config.model_config import preprocessor_config
     from viewplug.evaluation.linear_data import typed_dicts
-    from viewplug.launch import UserError
-    from viewplug.model_config import preprocessor_config
+    from viewplug.run.launch import UserError
     from viewplug.transforms import QueryCrops
     from viewplug.visualization.attention_sheet import QUERY_COLOURS
 
@@ -149,10 +149,10 @@ def whole_images(cfg, args: argparse.Namespace, size: int):
     import torch
     from mmpretrain.datasets.transforms import MultiView, PackInputs
 
+    from viewplug.config.training_data import set_data_root
     from viewplug.datasets.leaves import leaf_datasets
     from viewplug.datasets.whole_images import WholeImages
     from viewplug.registry import DATASETS
-    from viewplug.training_data import set_data_root
 
     if args.data_root:
         cfg = copy.deepcopy(cfg)  # its own copy() is shallow

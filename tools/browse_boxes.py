@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import run_tool
+from viewplug.run.command import run_tool
 
 SETTINGS = ('threshold', 'adaptive_threshold', 'encoder', 'heatmap')
 
@@ -68,7 +68,7 @@ def browse(args: argparse.Namespace) -> None:
     from viewplug.evaluation.crop_images import images_and_crop
     from viewplug.evaluation.localization import encoder_of, localise_batches
     from viewplug.evaluation.trained_model import trained_model
-    from viewplug.launch import UserError, check_data, read_config
+    from viewplug.run.launch import UserError, check_data, read_config
     from viewplug.visualization.box_sheet import draw_boxes, order_as_loaded
 
     for path in (args.config, args.checkpoint):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import run_tool
+from viewplug.run.command import run_tool
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -54,7 +54,7 @@ def browse(args: argparse.Namespace) -> None:
     from viewplug.evaluation.embeddings import choose, sources_of
     from viewplug.evaluation.knn import nearest
     from viewplug.evaluation.trained_model import trained_model
-    from viewplug.launch import UserError, check_data, read_config
+    from viewplug.run.launch import UserError, check_data, read_config
     from viewplug.visualization.gallery import denormalise
     from viewplug.visualization.neighbour_sheet import draw_neighbours
 
@@ -114,9 +114,9 @@ def images_of(dataset: dict | None, cfg):
     """Whole images, one size: a data set of the KNNHook's, or the training data without their views."""
     from mmengine.dataset import Compose
 
+    from viewplug.config.training_data import leaf_configs
     from viewplug.datasets.leaves import leaf_datasets
     from viewplug.registry import DATASETS
-    from viewplug.training_data import leaf_configs
 
     if dataset is not None:
         built = DATASETS.build(dataset)
@@ -135,8 +135,8 @@ def images_of(dataset: dict | None, cfg):
 
 def view_size(cfg) -> tuple[int, int]:
     """Height, width of the first view."""
-    from viewplug.model_config import preprocessor_config
-    from viewplug.training_data import leaf_configs
+    from viewplug.config.model_config import preprocessor_config
+    from viewplug.config.training_data import leaf_configs
 
     makers = [preprocessor_config(cfg), *leaf_configs(cfg.train_dataloader.dataset)[0].get('pipeline', [])]
     for maker in makers:

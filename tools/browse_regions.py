@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import run_tool
+from viewplug.run.command import run_tool
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -43,7 +43,7 @@ def browse(args: argparse.Namespace) -> None:
     from mmengine.registry import init_default_scope
     from mmengine.runner import set_random_seed
 
-    from viewplug.launch import UserError, check_data, read_config
+    from viewplug.run.launch import UserError, check_data, read_config
     from viewplug.visualization.region_sheet import draw_regions
 
     if args.num < 1:
@@ -67,8 +67,8 @@ def browse(args: argparse.Namespace) -> None:
 
 def grids_of(cfg, path: str) -> list:
     """The window grids of the config's region heads, of all levels."""
-    from viewplug.launch import UserError
     from viewplug.registry import MODELS
+    from viewplug.run.launch import UserError
 
     branches = cfg.model.get('branches') or {}
     heads = [branch.head for branch in branches.values() if is_region_head(branch.get('head') or {})]
@@ -95,9 +95,9 @@ def images_and_views(cfg, args: argparse.Namespace):
     """Whole images (3, H_i, W_i) and views (N, 3, S, S) of the first data set, RGB in [0, 1], and their geometry."""
     import torch
 
-    from viewplug.launch import UserError
-    from viewplug.model_config import preprocessor_config
+    from viewplug.config.model_config import preprocessor_config
     from viewplug.registry import MODELS
+    from viewplug.run.launch import UserError
     from viewplug.views import ViewGeometry
     from viewplug.visualization.gallery import denormalise
 

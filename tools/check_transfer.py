@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import run_tool
+from viewplug.run.command import run_tool
 
 
 def parse_args(argv=None):
@@ -37,7 +37,7 @@ def check(args) -> int:
     from mmengine import Config
     from mmengine.logging import MMLogger
 
-    from viewplug.mistakes import sentence
+    from viewplug.config.mistakes import sentence
     from viewplug.transfer import TransferCheckHook
     from viewplug.transfer.check import check_model, table
     from viewplug.transfer.check_hook import all_origins
@@ -72,7 +72,7 @@ def _loaded(cfg, load_from):
     from mmengine.registry import DefaultScope
     from mmengine.runner import load_state_dict
 
-    from viewplug.model_config import model_config
+    from viewplug.config.model_config import model_config
     from viewplug.registry import HOOKS, MODELS
     from viewplug.transfer import InitFromSSL
     from viewplug.transfer.check import check_prefixes

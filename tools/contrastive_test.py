@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import run_tool
+from viewplug.run.command import run_tool
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> dict:
 
     from viewplug.evaluation.embeddings import choose, sources_of
     from viewplug.evaluation.trained_model import trained_model
-    from viewplug.launch import check_data, read_config
+    from viewplug.run.launch import check_data, read_config
 
     training = dict(epochs=None, amp=None, launcher='none', work_dir=None)
     options = {**args.cfg_options, 'in_memory': False}  # a data set may be larger than memory
@@ -157,7 +157,7 @@ def pairs_to_draw(first, second, iou, ranks, preprocessor, most: int = 6) -> lis
 
 def comparison(text: str) -> dict:
     """``LABEL=JSON`` as a report of that label."""
-    from viewplug.launch import UserError
+    from viewplug.run.launch import UserError
 
     label, _, path = text.rpartition('=')
     if not Path(path).is_file():

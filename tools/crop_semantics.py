@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import run_tool
+from viewplug.run.command import run_tool
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of torchvision's ImageNet classifiers, RGB
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     from viewplug.evaluation.crop_semantics import CropPairs, judge_crops, score_by_distance
     from viewplug.evaluation.localization import localise_batches
     from viewplug.evaluation.trained_model import trained_model
-    from viewplug.launch import UserError, read_config
+    from viewplug.run.launch import UserError, read_config
     from viewplug.visualization.box_sheet import order_as_loaded
     from viewplug.visualization.contrastive_plots import plot_semantics
 
@@ -154,7 +154,7 @@ def build_scorer(names: list[str], channel_order: str):
 
     from viewplug.evaluation.crop_semantics import LinearScorer
     from viewplug.evaluation.trained_model import trained_model
-    from viewplug.launch import UserError
+    from viewplug.run.launch import UserError
 
     if len(names) > 2 or (names[0].endswith('.py') and len(names) < 2):
         raise UserError(f'--scorer takes a torchvision name and perhaps weights, or a config and weights, got {names}')

@@ -21,7 +21,7 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import leave, run_tool
+from viewplug.run.command import leave, run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = 128  # pixels: below it the protocols of small images

@@ -73,9 +73,9 @@ def pictures(cfg, args):
     import torch
     from mmengine.registry import DefaultScope
 
+    from viewplug.config.training_data import set_data_root
     from viewplug.evaluation.linear_data import labelled_datasets, single_view_size
     from viewplug.registry import DATASETS
-    from viewplug.training_data import set_data_root
 
     if args.data_root:
         size = single_view_size(cfg)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import run_tool
+from viewplug.run.command import run_tool
 
 
 def parse_args(argv=None) -> argparse.Namespace:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.command import leave, was_interrupted
 from viewplug.requirements import require
+from viewplug.run.command import leave, was_interrupted
 
 
 def parse_args():
@@ -67,7 +67,7 @@ def main() -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     args = parse_args()
-    from viewplug.launch import UserError, train
+    from viewplug.run.launch import UserError, train
 
     try:
         train(args)

@@ -12,8 +12,8 @@ from mmengine.optim import AmpOptimWrapper as StockAmpOptimWrapper
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from viewplug.config.training_data import UserError
 from viewplug.registry import OPTIM_WRAPPERS
-from viewplug.training_data import UserError
 
 WITHOUT_BF16 = ('NO AVX', 'AVX2')
 """Of torch.backends.cpu.get_cpu_capability(): x86 without AVX-512. 'DEFAULT' is said by other processors too."""

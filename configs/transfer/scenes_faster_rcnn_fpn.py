@@ -29,7 +29,7 @@ model = dict(
     data_preprocessor=dict(
         type='DetDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
     ),
-    backbone=dict(  # viewplug/demo.py's: maps of strides 2, 4, 4
+    backbone=dict(  # viewplug/run/demo.py's: maps of strides 2, 4, 4
         type='mmpretrain.ResNet_CIFAR',
         depth=18,
         stem_channels=16,

@@ -17,7 +17,7 @@ from toy_runs import numbers
 from toys import total
 
 from viewplug.backbones import QueryViT
-from viewplug.launch import read_config
+from viewplug.run.launch import read_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/adclr'
 VITS = [f'{method}_vit_{size}_in1k' for method in ('dino', 'ibot', 'adclr') for size in ('small', 'base')]

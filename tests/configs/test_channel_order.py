@@ -7,11 +7,11 @@ import torch
 from mmengine import Config
 from mmengine.registry import init_default_scope
 
+from viewplug.config.model_config import preprocessor_config
 from viewplug.datasets.whole_images import images_as_loaded
-from viewplug.demo import to_demo
 from viewplug.evaluation.linear_data import typed_dicts
-from viewplug.model_config import preprocessor_config
 from viewplug.registry import DATASETS, class_name
+from viewplug.run.demo import to_demo
 
 ROOT = Path(__file__).parents[2] / 'configs'
 NAMES = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py') if not {'_base_', 'transfer'} & {*path.parts})

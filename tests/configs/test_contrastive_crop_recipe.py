@@ -14,7 +14,7 @@ from mmengine import Config
 from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from torch import nn
 
-from viewplug.schedule import set_epochs
+from viewplug.config.schedule import set_epochs
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/contrastive_crop'
 METHODS = ('simclr', 'moco', 'byol', 'simsiam')

@@ -12,10 +12,10 @@ from mmengine import Config
 from mmengine.dataset import Compose, default_collate
 from mmengine.registry import DefaultScope
 
-from viewplug.demo import to_demo
-from viewplug.launch import train
+from viewplug.config.shrunk_pipeline import shrunk_pipeline
 from viewplug.registry import DATASETS, MODELS
-from viewplug.shrunk_pipeline import shrunk_pipeline
+from viewplug.run.demo import to_demo
+from viewplug.run.launch import train
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 LADDER = ['cpc_v1_r101', 'cpc_1_mc', 'cpc_2_bu', 'cpc_3_ln', 'cpc_4_rc', 'cpc_5_hp', 'cpc_6_lp', 'cpc_v2_r161']

@@ -12,7 +12,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
 from toys import total
 
-from viewplug.demo import to_demo
+from viewplug.run.demo import to_demo
 from viewplug.views import ViewGeometry
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/resim'

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from toys import total
 
 from viewplug.batch_views.view import View
-from viewplug.demo import to_demo
+from viewplug.run.demo import to_demo
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/simclr'
 BATCHES = (256, 512, 1024, 2048, 4096, 8192)

@@ -8,11 +8,11 @@ from mmpretrain.structures import DataSample
 from torch import nn
 from toys import ToyBackbone, toy_siamese, toy_views
 
-from viewplug.demo import to_demo
 from viewplug.heads import CPCHead, QueueHead, RegionHead
 from viewplug.losses import CosineLoss, InfoNCELoss
 from viewplug.necks import HCLNeck, MLPNeck
 from viewplug.registry import MODELS
+from viewplug.run.demo import to_demo
 
 
 class Margin(InfoNCELoss):

@@ -11,11 +11,11 @@ from toys import ToyImages, mlp_branch
 
 from viewplug.batch_views import BatchViews
 from viewplug.box_store import BoxStore
+from viewplug.config.switches import add_speed_hook, place_views
+from viewplug.config.unfollowed_keys import check_followed
 from viewplug.hooks import LocalizationHook, PreflightHook, StepSpeedHook
 from viewplug.hooks.preflight import warn_of_missing_boxes, warn_of_waiting
 from viewplug.registry import MODELS
-from viewplug.switches import add_speed_hook, place_views
-from viewplug.unfollowed_keys import check_followed
 
 
 @pytest.mark.parametrize(('counts', 'interval', 'warned'), [(2, 1, True), (1, 2, True), (2, 2, False), (1, 1, False)])

@@ -142,7 +142,7 @@ def test_a_demos_checkpoint_is_drawn_on_the_demos_images(tool, tmp_path):
     from mmengine.registry import MODELS, DefaultScope
     from train_runs import demo
 
-    from viewplug.launch import read_config
+    from viewplug.run.launch import read_config
 
     config = 'configs/contrastive_crop/cifar10/moco_ccrop.py'
     cfg = read_config(ROOT / config, demo(config, tmp_path))

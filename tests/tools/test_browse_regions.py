@@ -66,7 +66,7 @@ def test_a_sheet_is_written_however_views_are_made_and_the_seed_decides_it(views
 def test_views_are_the_pixels_of_their_boxes_in_the_colours_of_the_image(views, tool, config, tmp_path):
     from mmengine.registry import init_default_scope
 
-    from viewplug.launch import read_config
+    from viewplug.run.launch import read_config
 
     # Red says how far right a pixel is, green how far down.
     height, width = 90, 120

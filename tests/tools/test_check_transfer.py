@@ -15,8 +15,8 @@ from mmengine import Config
 from mmengine.config import ConfigDict
 from toys import mlp_branch, toy_resnet
 
-from viewplug.launch import UserError, read_config, train
 from viewplug.registry import HOOKS, MODELS
+from viewplug.run.launch import UserError, read_config, train
 from viewplug.transfer.start_from import start_from
 
 ROOT = Path(__file__).resolve().parents[2]

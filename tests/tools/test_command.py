@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from viewplug.command import run_tool
 from viewplug.datasets import CorruptImagesError
 from viewplug.requirements import require
+from viewplug.run.command import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEAVING = """
 import atexit, sys
 from torch import distributed
-from viewplug.command import leave
+from viewplug.run.command import leave
 
 atexit.register(print, 'at exit')
 if sys.argv[1] == 'group':

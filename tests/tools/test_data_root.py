@@ -10,11 +10,11 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from train_runs import ROOT, arguments
 
+from viewplug.config.training_data import UserError, check_data, set_data_root
 from viewplug.datasets.whole_images import images_as_loaded
 from viewplug.evaluation.crop_images import images_and_crop
-from viewplug.launch import read_config
 from viewplug.registry import DATASETS, TRANSFORMS
-from viewplug.training_data import UserError, check_data, set_data_root
+from viewplug.run.launch import read_config
 
 CONFIGS = {
     'mocov2_r50.py': 'bgr',

@@ -20,7 +20,7 @@ from toys import toy_resnet
 from viewplug.datasets import STL10, ShapeScenes
 from viewplug.evaluation.linear import linear_config, run_linear
 from viewplug.frameworks import Siamese
-from viewplug.launch import read_config, run
+from viewplug.run.launch import read_config, run
 
 ROOT = Path(__file__).resolve().parents[2]
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 50.0, 40.0]

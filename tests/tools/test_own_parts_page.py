@@ -8,7 +8,7 @@ import torch
 from processes import in_processes
 from train_runs import ROOT, demo
 
-from viewplug.launch import train
+from viewplug.run.launch import train
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from mmengine.hooks import Hook
 from train_runs import demo
 
 from viewplug.hooks.preemption import Preempted
-from viewplug.launch import UserError, train
-from viewplug.run_end import note_end
+from viewplug.run.launch import UserError, train
+from viewplug.run.run_end import note_end
 from viewplug.visualization.run_files import read_run
 
 ENDS = [

@@ -10,7 +10,7 @@ from mmengine import Config
 
 from viewplug.amp import CPUAmpOptimWrapper
 from viewplug.hooks import StepSpeedHook
-from viewplug.launch import UserError, read_config, train
+from viewplug.run.launch import UserError, read_config, train
 
 ROOT = Path(__file__).resolve().parents[2]
 MOCO = ROOT / 'configs/mocov2_r50.py'

@@ -13,7 +13,7 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from train_runs import ROOT, TINY, arguments, demo, has_queue, small
 
-from viewplug.launch import UserError, read_config, run, train
+from viewplug.run.launch import UserError, read_config, run, train
 
 OTHERS = {'_base_', 'adclr', 'cpc', 'pretext', 'transfer'}  # tests/configs and tests/transfer have theirs
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('configs/**/*.py') if not OTHERS & {*path.parts})

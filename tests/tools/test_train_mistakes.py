@@ -11,10 +11,10 @@ import torch
 from mmengine import Config
 from train_runs import ROOT, arguments, demo, small
 
-from viewplug import options as option_file
-from viewplug.fixed_keys import OF_OURS
-from viewplug.launch import UserError, read_config, train
-from viewplug.options import merge_options, of_stage
+from viewplug.config import options as option_file
+from viewplug.config.fixed_keys import OF_OURS
+from viewplug.config.options import merge_options, of_stage
+from viewplug.run.launch import UserError, read_config, train
 
 CONFIG = 'configs/mocov2_r50.py'
 CROP = 'train_dataloader.dataset.pipeline.1.transforms.0.0'
@@ -227,7 +227,7 @@ def test_so_does_one_interrupted_where_a_library_catches_everything(monkeypatch,
         finally:
             raise SyntaxError('Failed to format the config file')
 
-    monkeypatch.setattr('viewplug.launch.train', interrupted)
+    monkeypatch.setattr('viewplug.run.launch.train', interrupted)
     monkeypatch.setattr(sys, 'argv', ['train.py', str(ROOT / CONFIG)])
     assert runpy.run_path(str(ROOT / 'tools/train.py'))['main']() == 130
     assert capsys.readouterr().err.endswith('with --resume goes on from the last checkpoint\n')
@@ -237,7 +237,7 @@ def test_errors_behind_the_first_step_surface_as_they_are(monkeypatch):
     def wrong(args):
         raise SyntaxError('of the user')
 
-    monkeypatch.setattr('viewplug.launch.train', wrong)
+    monkeypatch.setattr('viewplug.run.launch.train', wrong)
     monkeypatch.setattr(sys, 'argv', ['train.py', str(ROOT / CONFIG)])
     with pytest.raises(SyntaxError, match='of the user'):
         runpy.run_path(str(ROOT / 'tools/train.py'))['main']()

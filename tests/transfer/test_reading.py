@@ -185,6 +185,6 @@ def test_the_allow_list_can_call_nothing_that_writes_or_imports():
 
 
 def test_a_run_needs_no_timm():
-    script = "import sys; sys.modules['timm'] = None; import viewplug.launch, viewplug.transfer.matching"
+    script = "import sys; sys.modules['timm'] = None; import viewplug.run.launch, viewplug.transfer.matching"
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,8 +9,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from toys import toy_resnet
 
+from viewplug.config.training_data import BGR_TO_RGB
 from viewplug.registry import HOOKS
-from viewplug.training_data import BGR_TO_RGB
 from viewplug.transfer import InitFromSSL, TransferCheckHook
 from viewplug.transfer.check import Origin, check_model, check_prefixes, origins_in, table
 from viewplug.transfer.check_hook import all_origins

@@ -11,8 +11,8 @@ import torch
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
+from viewplug.config.training_data import UserError
 from viewplug.datasets.pixel_depth import bits_per_channel
-from viewplug.training_data import UserError
 
 
 class CorruptImagesError(UserError, RuntimeError):

@@ -7,10 +7,10 @@ import copy
 from mmengine import Config
 from mmpretrain.datasets.transforms import RandomResizedCrop
 
+from viewplug.config.training_data import set_data_root
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.datasets.whole_images import WholeImages
 from viewplug.registry import DATASETS
-from viewplug.training_data import set_data_root
 from viewplug.transforms import ContrastiveCrop
 from viewplug.transforms.pipelines import steps_before, transforms_in
 

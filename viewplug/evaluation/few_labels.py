@@ -9,13 +9,13 @@ from typing import Any
 
 from mmengine import Config
 
+from viewplug.config.model_config import preprocessor_config
+from viewplug.config.schedule import set_epochs
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.linear import linear_config
 from viewplug.evaluation.linear_data import labelled_datasets, single_view_size
 from viewplug.evaluation.provenance import digest_of, without
-from viewplug.model_config import preprocessor_config
 from viewplug.registry import DATASETS
-from viewplug.schedule import set_epochs
 
 MODES = ('linear', 'fixed', 'finetune', 'supervised')
 """A linear classifier on the frozen backbone; a deep one on its frozen maps; the whole network from the pre-trained

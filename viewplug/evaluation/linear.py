@@ -13,7 +13,8 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from viewplug.cpu_processes import use_gloo
+from viewplug.config.model_config import preprocessor_config
+from viewplug.config.schedule import set_epochs
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.classes import check_classes, classes_of
 from viewplug.evaluation.image_sizes import one_size
@@ -21,9 +22,8 @@ from viewplug.evaluation.linear_data import labelled_datasets, single_view_size,
 from viewplug.evaluation.probed_backbone import last_output, probed_backbone
 from viewplug.evaluation.readable_accuracy import LEFT_OUT, leave_out_stand_ins
 from viewplug.hooks.frozen_backbone import backbone_weights
-from viewplug.model_config import preprocessor_config
 from viewplug.registry import DATASETS
-from viewplug.schedule import set_epochs
+from viewplug.run.cpu_processes import use_gloo
 
 
 def linear_config(

@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from mmengine import Config
 
-from viewplug.model_config import preprocessor_config
+from viewplug.config.model_config import preprocessor_config
 from viewplug.registry import class_name
 
 TO_A_SIZE = ('Resize', 'Crop', 'Pack')

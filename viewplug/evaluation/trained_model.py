@@ -8,7 +8,7 @@ from mmengine import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from viewplug.model_config import model_config
+from viewplug.config.model_config import model_config
 from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
 from viewplug.transfer.checkpoint import read_checkpoint, weights_of

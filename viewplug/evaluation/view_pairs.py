@@ -10,11 +10,11 @@ from mmengine import Config
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 
+from viewplug.config.model_config import preprocessor_config
+from viewplug.config.training_data import leaf_configs
 from viewplug.evaluation.stand_ins import without_stand_ins
 from viewplug.hooks.box_targets import BoxTargets
-from viewplug.model_config import preprocessor_config
 from viewplug.registry import MODELS
-from viewplug.training_data import leaf_configs
 from viewplug.views import ViewGeometry
 
 CROP = dict(

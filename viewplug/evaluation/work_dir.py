@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine import Config
 
-from viewplug.resuming import latest_checkpoint
+from viewplug.run.resuming import latest_checkpoint
 
 
 def pretraining_of(work_dir: str | Path, checkpoint: str | None = None) -> tuple[Config, str]:

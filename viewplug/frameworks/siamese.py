@@ -10,6 +10,7 @@ import torch
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
+from viewplug.config.model_config import is_pretrained
 from viewplug.encoding import (
     WATCHED,
     Embeddings,
@@ -21,7 +22,6 @@ from viewplug.encoding import (
 from viewplug.frameworks.branch import build_branch, built, pairs_of, reads_of
 from viewplug.frameworks.branch_checks import check_name, check_same_keys, check_views_used, checked_losses
 from viewplug.heads.unit_length import UnitLengthCheck
-from viewplug.model_config import is_pretrained
 from viewplug.ops.channels_first import channels_first
 from viewplug.registry import MODELS
 from viewplug.requests import Request, requests_of

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from viewplug.argument_kinds import check_least
+from viewplug.config.training_data import UserError
 from viewplug.registry import HOOKS
-from viewplug.training_data import UserError
 from viewplug.unwrapping import unwrapped
 
 

@@ -3,13 +3,13 @@
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from torch.utils.data import DataLoader
 
-from viewplug.fixed_keys import warn_of_custom_keys
+from viewplug.config.fixed_keys import warn_of_custom_keys
+from viewplug.config.unfollowed_keys import check_followed
 from viewplug.hooks.agreement import check_agreement
 from viewplug.hooks.box_targets import localised_crops
 from viewplug.hooks.idle_parameters import GradientWitness
 from viewplug.hooks.localization import LocalizationHook
 from viewplug.registry import HOOKS
-from viewplug.unfollowed_keys import check_followed
 from viewplug.unwrapping import unwrapped
 
 
@@ -17,10 +17,11 @@ from viewplug.unwrapping import unwrapped
 class PreflightHook(Hook):
     """Refuse a training loader that yields no batch (mmengine would run through all epochs without one step), and
     processes that do not begin alike (:func:`viewplug.hooks.agreement.check_agreement`), and keys of the config that a
-    Runner without ``tools/train.py`` passes over (:func:`viewplug.unfollowed_keys.check_followed`). A momentum target
-    that moves more often or more seldom than the optimiser is a warning, and so are ``paramwise_cfg.custom_keys`` of no
-    parameter, parts of mmengine that wait for a validation which a run does not have, a ContrastiveCrop that waits for
-    boxes which nobody finds, and, behind the first step, parameters that its backward did not reach.
+    Runner without ``tools/train.py`` passes over (:func:`viewplug.config.unfollowed_keys.check_followed`). A momentum
+    target that moves more often or more seldom than the optimiser is a warning, and so are
+    ``paramwise_cfg.custom_keys`` of no parameter, parts of mmengine that wait for a validation which a run does not
+    have, a ContrastiveCrop that waits for boxes which nobody finds, and, behind the first step, parameters that its
+    backward did not reach.
     """
 
     priority = 'VERY_HIGH'

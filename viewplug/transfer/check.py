@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from viewplug.model_config import is_pretrained
+from viewplug.config.model_config import is_pretrained
 from viewplug.transfer.checkpoint import SAFETENSORS, is_raw_pickle, read_checkpoint, weights_of
 from viewplug.transfer.faults import incomplete, not_loaded, within
 from viewplug.transfer.init_from_ssl import submodule

@@ -7,8 +7,8 @@ import re
 
 from mmengine.config import ConfigDict
 
-from viewplug.model_config import preprocessor_config
-from viewplug.training_data import leaf_configs
+from viewplug.config.model_config import preprocessor_config
+from viewplug.config.training_data import leaf_configs
 
 
 def recorded_config(checkpoint: dict) -> dict:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mmengine import Config
 
-from viewplug.model_config import is_pretrained
+from viewplug.config.model_config import is_pretrained
 from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 from viewplug.transfer.matching import is_momentum
 

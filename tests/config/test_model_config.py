@@ -4,7 +4,7 @@ import pytest
 from mmengine import Config
 from mmengine.runner import Runner
 
-from viewplug.model_config import model_config, preprocessor_config
+from viewplug.config.model_config import model_config, preprocessor_config
 from viewplug.registry import MODELS
 
 OF_MODEL, OF_CONFIG = (dict(type='mmpretrain.SelfSupDataPreprocessor', mean=[m] * 3, std=[1.0] * 3) for m in (1.0, 2.0))

@@ -10,12 +10,12 @@ from mmengine.logging import print_log
 
 from viewplug.batch_views.switch import own_extras
 from viewplug.batch_views.view import View
+from viewplug.config.model_config import preprocessor_config
+from viewplug.config.schedule import set_epochs
+from viewplug.config.shrunk_pipeline import shrunk_pipeline
+from viewplug.config.training_data import BGR_TO_RGB
 from viewplug.frameworks.left_out import arguments_of
-from viewplug.model_config import preprocessor_config
 from viewplug.registry import class_name
-from viewplug.schedule import set_epochs
-from viewplug.shrunk_pipeline import shrunk_pipeline
-from viewplug.training_data import BGR_TO_RGB
 
 VIEW_SIZE = 32
 BACKBONE = dict(

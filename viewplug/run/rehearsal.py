@@ -10,7 +10,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-from viewplug.model_config import model_config
+from viewplug.config.model_config import model_config
 from viewplug.random_states import kept_random_state
 from viewplug.registry import class_name
 

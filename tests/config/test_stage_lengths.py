@@ -3,7 +3,7 @@
 import pytest
 from mmengine import Config
 
-from viewplug.stage_lengths import set_lengths
+from viewplug.config.stage_lengths import set_lengths
 
 
 def lengths(given=(), epochs=None, demo=False, **own):

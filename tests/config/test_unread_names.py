@@ -3,8 +3,8 @@
 import pytest
 from mmengine import Config
 
-from viewplug import unread_names
-from viewplug.unread_names import check_names
+from viewplug.config import unread_names
+from viewplug.config.unread_names import check_names
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 
 from mmengine import Config
 
-from viewplug.model_config import preprocessor_config
+from viewplug.config.model_config import preprocessor_config
 from viewplug.registry import class_name
 
 DOWNLOADABLE = ('CIFAR', 'MNIST', 'STL10', 'TinyImageNet')

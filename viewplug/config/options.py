@@ -10,7 +10,7 @@ from mmengine import Config
 from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
-from viewplug.mistakes import OF_RUNNER, near, places_of
+from viewplug.config.mistakes import OF_RUNNER, near, places_of
 
 OF_MMENGINE = {
     'activation_checkpointing',

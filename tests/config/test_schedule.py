@@ -3,7 +3,7 @@
 import pytest
 from mmengine import Config
 
-from viewplug.schedule import set_epochs
+from viewplug.config.schedule import set_epochs
 
 
 def config() -> Config:

@@ -5,14 +5,14 @@ import torch
 from mmengine import Config
 from mmengine.registry import DefaultScope
 
-from viewplug.demo import to_demo
-from viewplug.rehearsal import rehearse
+from viewplug.run.demo import to_demo
+from viewplug.run.rehearsal import rehearse
 
 CONFIGS = ('mocov2_hcl_r50', 'byol_r50', 'adclr/adclr_ibot_vit_small_in1k', 'resim/mocov2_ccrop_hcl_resim_r50')
 
 
 def small(name: str, views: str) -> Config:
-    from viewplug.switches import place_views
+    from viewplug.config.switches import place_views
 
     cfg = to_demo(Config.fromfile(f'configs/{name}.py'))
     cfg.train_dataloader.dataset.update(num_images=8, image_size=32)

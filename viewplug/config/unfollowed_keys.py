@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from viewplug.model_config import preprocessor_config
+from viewplug.config.model_config import preprocessor_config
 from viewplug.registry import class_name
 
 
@@ -24,7 +24,7 @@ def check_followed(cfg: Mapping[str, Any]) -> None:
         if asked and not followed:
             raise ValueError(
                 f"{key}={cfg[key]!r} is a key for tools/train.py, and nobody followed it: before this config's Runner "
-                f'is built, call viewplug.switches.{function}(cfg), or leave the key out'
+                f'is built, call viewplug.config.switches.{function}(cfg), or leave the key out'
             )
 
 

@@ -12,8 +12,8 @@ from mmengine import Config
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
+from viewplug.config.training_data import UserError
 from viewplug.hooks.preemption import CHECKPOINT
-from viewplug.training_data import UserError
 
 
 def resume_from(cfg: Config, where: str) -> None:

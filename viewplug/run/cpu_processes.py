@@ -8,7 +8,7 @@ import torch
 from mmengine import Config
 from mmengine.logging import print_log
 
-from viewplug.training_data import UserError
+from viewplug.config.training_data import UserError
 
 
 def use_gloo(cfg: Config) -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from mmengine import Config
 
-from viewplug.resuming import check_whole, latest_checkpoint, resume_from
-from viewplug.training_data import UserError
+from viewplug.config.training_data import UserError
+from viewplug.run.resuming import check_whole, latest_checkpoint, resume_from
 
 
 @pytest.fixture

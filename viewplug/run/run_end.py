@@ -8,10 +8,10 @@ import traceback
 
 from mmengine.runner import Runner
 
-from viewplug.command import was_interrupted
+from viewplug.config.training_data import UserError
 from viewplug.hooks.preemption import Preempted
 from viewplug.hooks.run_record import RunRecordHook
-from viewplug.training_data import UserError
+from viewplug.run.command import was_interrupted
 
 
 def note_end(runner: Runner, error: BaseException) -> None:

@@ -19,23 +19,23 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from viewplug.amp import set_amp
-from viewplug.cpu_processes import use_gloo
+from viewplug.config.fixed_keys import check_fixed_keys, leave_out_hooks
+from viewplug.config.mistakes import sentence
+from viewplug.config.options import merge_options, of_stage
+from viewplug.config.schedule import set_epochs
+from viewplug.config.stage_lengths import LENGTHS, set_lengths
+from viewplug.config.switches import add_speed_hook, name_classes, place_views, speed_switches
+from viewplug.config.training_data import UserError, check_data, set_data_root
+from viewplug.config.unread_names import check_names
 from viewplug.datasets import CorruptImagesError
-from viewplug.demo import to_demo
-from viewplug.fixed_keys import check_fixed_keys, leave_out_hooks
 from viewplug.hooks.preflight import PreflightHook, check_loader
 from viewplug.host_memory import keep_freed_memory
-from viewplug.mistakes import sentence
-from viewplug.options import merge_options, of_stage
-from viewplug.rehearsal import rehearse
-from viewplug.resuming import check_whole, latest_checkpoint, resume_from
-from viewplug.run_end import note_end
-from viewplug.schedule import set_epochs
-from viewplug.stage_lengths import LENGTHS, set_lengths
-from viewplug.switches import add_speed_hook, name_classes, place_views, speed_switches
-from viewplug.training_data import UserError, check_data, set_data_root
+from viewplug.run.cpu_processes import use_gloo
+from viewplug.run.demo import to_demo
+from viewplug.run.rehearsal import rehearse
+from viewplug.run.resuming import check_whole, latest_checkpoint, resume_from
+from viewplug.run.run_end import note_end
 from viewplug.transfer.start_from import start_from
-from viewplug.unread_names import check_names
 
 
 def train(args: Namespace) -> None:

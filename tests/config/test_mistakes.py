@@ -9,7 +9,7 @@ from mmengine import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import Registry
 
-from viewplug.mistakes import places_of, sentence
+from viewplug.config.mistakes import places_of, sentence
 
 PARTS = Registry('parts of a test')
 

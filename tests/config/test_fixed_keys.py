@@ -4,8 +4,8 @@ import pytest
 from mmengine import Config
 from torch import nn
 
-from viewplug import fixed_keys
-from viewplug.fixed_keys import check_fixed_keys, warn_of_custom_keys
+from viewplug.config import fixed_keys
+from viewplug.config.fixed_keys import check_fixed_keys, warn_of_custom_keys
 
 CHECKPOINT = dict(type='CheckpointHook', interval=10, max_keep_ckpts=3, by_epoch=True, save_optimizer=False)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mmengine import Config
 
-from viewplug.schedule import set_epochs
+from viewplug.config.schedule import set_epochs
 
 LENGTHS = ('stage1_epochs', 'stage2_epochs')
 DEMO_SHARE = 2  # the stage before has half of a demo

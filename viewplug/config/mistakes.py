@@ -14,7 +14,7 @@ from typing import Any
 from mmengine import Config
 from mmengine.runner import FlexibleRunner, Runner
 
-HERE = str(Path(__file__).parent) + os.sep
+HERE = str(Path(__file__).parents[1]) + os.sep
 SENTENCES = (ValueError, KeyError, FileNotFoundError, RuntimeError)
 """What viewplug itself raises with a sentence for the user (CorruptImagesError is a RuntimeError)."""
 TRACEBACK = '(--traceback shows where)'

@@ -30,7 +30,7 @@ def run_tool(
     except ImportError as error:
         return _told(error)
     args = parse_args(argv)
-    from viewplug.training_data import UserError
+    from viewplug.config.training_data import UserError
 
     try:
         found = work(args)
