@@ -20,7 +20,7 @@ CROP_SETTINGS = ('crop_ratio_range', 'aspect_ratio_range', 'max_attempts', 'inte
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    from mmengine.config import DictAction
+    from viewplug.config.option_values import OptionAction
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('run', help='work dir of a run, or a config')
@@ -36,7 +36,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--data-root', metavar='DIR', help='draw images below DIR instead of the training data')
     parser.add_argument('--demo', action='store_true', help='CONFIG as tools/train.py --demo trains it')
     parser.add_argument('--seed', type=int, default=0, help='of the query crops')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, default={}, help='KEY=VALUE overrides')
     return parser.parse_args(argv)
 
 

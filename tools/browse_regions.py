@@ -17,7 +17,7 @@ from viewplug.run.command import run_tool
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    from mmengine.config import DictAction
+    from viewplug.config.option_values import OptionAction
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a config with a viewplug.RegionHead in one of its branches')
@@ -27,7 +27,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of the views')
     parser.add_argument('--data-root', metavar='DIR', help='draw images below DIR instead of the training data')
     parser.add_argument('--demo', action='store_true', help='as tools/train.py --demo trains it: no data needed')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, default={}, help='KEY=VALUE overrides')
     return parser.parse_args(argv)
 
 

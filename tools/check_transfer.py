@@ -17,7 +17,7 @@ from viewplug.run.command import run_tool
 
 
 def parse_args(argv=None):
-    from mmengine.config import DictAction
+    from viewplug.config.option_values import OptionAction
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a config of mmdet, mmseg or mmpretrain, or one of configs/transfer')
@@ -29,7 +29,7 @@ def parse_args(argv=None):
     parser.add_argument('--allow-surplus', action='store_true', help='the file may have more blocks than the model')
     parser.add_argument('--new', nargs='+', metavar='NAME', help='layers that the file need not have, such as norm0')
     parser.add_argument('--traceback', action='store_true', help='show the traceback of an error')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, default={}, help='KEY=VALUE overrides')
     return parser.parse_args(argv)
 
 

@@ -21,7 +21,7 @@ from viewplug.run.command import run_tool
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    from mmengine.config import DictAction
+    from viewplug.config.option_values import OptionAction
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help="a pre-training config, ours or mmpretrain's")
@@ -49,7 +49,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--compare', nargs='+', default=[], metavar='LABEL=JSON', help='other results for the plots')
     parser.add_argument('--data-root', metavar='DIR', help='test on images below DIR instead of the training data')
     parser.add_argument('--demo', action='store_true', help='the checkpoint is of tools/train.py --demo')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, default={}, help='KEY=VALUE overrides')
     return parser.parse_args(argv)
 
 

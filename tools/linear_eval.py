@@ -21,7 +21,7 @@ SMALL = 128  # pixels: below it the protocol of small images
 
 
 def parse_args(argv=None):
-    from mmengine.config import DictAction
+    from viewplug.config.option_values import OptionAction
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('work_dir', help='work dir of a run of tools/train.py')
@@ -40,7 +40,7 @@ def parse_args(argv=None):
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     parser.add_argument('--traceback', action='store_true', help='show the traceback of an error in config or data')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides, last word'
+        '--cfg-options', nargs='+', action=OptionAction, default={}, help='KEY=VALUE overrides, last word'
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

@@ -18,7 +18,7 @@ from viewplug.run.command import leave, was_interrupted
 
 
 def parse_args():
-    from mmengine.config import DictAction
+    from viewplug.config.option_values import OptionAction
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a config file')
@@ -50,7 +50,7 @@ def parse_args():
         '--demo', action='store_true', help='embedded data set and a CPU-sized model, for any pre-training config'
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE overrides, last word'
+        '--cfg-options', nargs='+', action=OptionAction, default={}, help='KEY=VALUE overrides, last word'
     )
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     parser.add_argument('--traceback', action='store_true', help='show the traceback of an error in config or data')
