@@ -4,8 +4,10 @@ python tools/contrastive_test.py configs/mocov2_hcl_r50.py work_dirs/mocov2_hcl_
 python tools/contrastive_test.py CONFIG CHECKPOINT --strengths 0 0.5 1 --dims 64 96 128 full
 python tools/contrastive_test.py CONFIG CHECKPOINT --embeddings semantic spatial semantic+spatial backbone
 python tools/contrastive_test.py CONFIG CHECKPOINT --compare MoCo=other/contrastive_test/epoch_200.json
+python tools/contrastive_test.py CONFIG CHECKPOINT --strengths 1 --views configs/mocov2_r50.py
 
-Views are two crops an image; --strengths above 0 add the config's augmentation (1: as in training). Writes
+Views are two crops an image; --strengths above 0 add the config's augmentation (1: as in training), or with --views
+that of another one: networks that trained on other views are compared on the same. Writes
 contrastive_test/NAME.json beside the checkpoint, and plots: accuracy against the crops' IoU (the paper's figure 2) with
 pairs to look at, against the embedding's length (its figure 4) and, for several strengths, against strength.
 """
@@ -37,6 +39,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         '--strengths', nargs='+', type=float, default=[0.0], help='of the augmentation besides the crop'
     )
+    parser.add_argument('--views', metavar='CONFIG', help='take data and views from this config (default: its own)')
     parser.add_argument('--own-crops', action='store_true', help="keep ContrastiveCrop, with the checkpoint's boxes")
     parser.add_argument('--num-images', type=int, help='stop after so many (default: all)')
     parser.add_argument('--bins', type=int, default=10, help='of the IoU')
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> dict:
     import torch
     from mmengine.registry import init_default_scope
 
+    from viewplug.evaluation.borrowed_views import with_views_of
     from viewplug.evaluation.embeddings import choose, sources_of
     from viewplug.evaluation.trained_model import trained_model
     from viewplug.run.launch import check_data, read_config
@@ -76,16 +80,21 @@ def run(args: argparse.Namespace) -> dict:
     training = dict(epochs=None, amp=None, launcher='none', work_dir=None)
     options = {**args.cfg_options, 'in_memory': False}  # a data set may be larger than memory
     cfg = read_config(args.config, argparse.Namespace(**{**vars(args), **training, 'cfg_options': options}))
+    seen = cfg
+    if args.views:
+        options = {key: value for key, value in options.items() if key.split('.')[0] != 'model'}
+        other = read_config(args.views, argparse.Namespace(**{**vars(args), **training, 'cfg_options': options}))
+        seen = with_views_of(cfg, other)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     others = [comparison(text) for text in args.compare]
-    check_data(cfg)
+    check_data(seen)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     model, checkpoint = trained_model(cfg, args.checkpoint)
     model.to(device).eval()
     embeddings = choose(args.embeddings, sources_of(model, args.encoder))
     results, pairs = [], []
     for strength in args.strengths:
-        found, examples = test(cfg, model, checkpoint, embeddings, strength, device, args)
+        found, examples = test(seen, model, checkpoint, embeddings, strength, device, args)
         results.append(dict(strength=strength, **found))
         pairs = pairs or examples  # the plots over IoU and length show the first strength
     out = args.out or Path(args.checkpoint).parent / 'contrastive_test' / f'{Path(args.checkpoint).stem}.json'
@@ -96,12 +105,13 @@ def run(args: argparse.Namespace) -> dict:
         checkpoint=args.checkpoint,
         encoder=args.encoder,
         seed=args.seed,
+        views=args.views or args.config,
         crops='own' if args.own_crops else 'random',
         results=results,
     )
     out.write_text(json.dumps(report, indent=1))
     drawn = draw(out, report, others, pairs)
-    say(report)
+    say(report, others)
     print(f'{out}; {", ".join(path.name for path in drawn)} beside it')
     return report
 
@@ -112,6 +122,7 @@ def test(cfg, model, checkpoint, embeddings, strength, device, args):
 
     from viewplug.evaluation.contrastive_test import ContrastiveTest
     from viewplug.evaluation.embeddings import embed
+    from viewplug.evaluation.provenance import digest_of
     from viewplug.evaluation.view_pairs import ViewPairs
 
     views = ViewPairs(cfg, strength, args.own_crops, device, args.batch_size, args.num_workers, args.seed)
@@ -134,6 +145,7 @@ def test(cfg, model, checkpoint, embeddings, strength, device, args):
     if not done:
         raise ValueError(f'none of the {views.asked} images can be read, so there is nothing to test')
     result = dict(images=done, unreadable=unreadable, gallery=judge.gallery_images, embeddings=judge.result())
+    result['views'] = digest_of(views.steps)
     return result, pairs_to_draw(*last, judge.latest_ranks[judge.cells[0]], views.preprocessor)
 
 
@@ -179,7 +191,13 @@ def draw(out: Path, report: dict, others: list[dict], pairs) -> list[Path]:
     return drawn
 
 
-def say(report: dict) -> None:
+def say(report: dict, others: list[dict]) -> None:
+    views = {result['strength']: result['views'] for result in report['results']}
+    for other in others:
+        kept = [(result['strength'], result['views']) for result in other['results'] if 'views' in result]
+        apart = [strength for strength, digest in kept if views.get(strength, digest) != digest]
+        if apart:
+            print(f'{other["label"]} was tested on other views at strength {apart}: test both with one --views CONFIG')
     for result in report['results']:
         left_out = f' ({result["unreadable"]} more cannot be read: left out)' if result['unreadable'] else ''
         strength = result['strength']

@@ -98,6 +98,41 @@ def test_a_chosen_embedding_of_a_few_images_is_compared_with_another_result(tool
     assert (tmp_path / 'second_lengths.png').exists() and not (tmp_path / 'second_strengths.png').exists()
 
 
+def test_networks_are_compared_on_the_views_of_one_of_their_configs(tool, files, tmp_path, capsys):
+    config, checkpoint = files
+    plain = tmp_path / 'plain.py'  # as HCL's second stage leaves out a step of its first
+    plain.write_text(config.read_text().replace(", dict(type='RandomGrayscale', prob=0.2, keep_channels=True)", ''))
+    command = [str(checkpoint), '--dims', 'full', '--strengths', '0', '1']
+
+    def tested(name, config, *options):
+        assert tool.main([str(config), *command, '--out', str(tmp_path / name), *map(str, options)]) == 0
+        return json.loads((tmp_path / name).read_text())['results']
+
+    others = tested('others.json', config)
+    capsys.readouterr()
+    own = tested('own.json', plain, '--compare', f'MoCo={tmp_path / "others.json"}')
+    assert own[0] == others[0] and own[1]['embeddings'] != others[1]['embeddings']
+    sentence = 'MoCo was tested on other views at strength [1.0]: test both with one --views CONFIG'
+    assert sentence in capsys.readouterr().out
+    model = ['--cfg-options', 'model.branches.image.weight=2.0']  # of CONFIG alone
+    same = tested('same.json', plain, '--compare', f'MoCo={tmp_path / "others.json"}', '--views', config, *model)
+    assert same == others and 'other views' not in capsys.readouterr().out
+
+
+def test_views_of_another_config_are_normalised_as_the_network_is_used_to():
+    from mmengine import Config
+
+    from viewplug.evaluation.borrowed_views import with_views_of
+
+    own = Config(dict(data_preprocessor=dict(type='A', mean=[1, 2, 3], std=[4, 5, 6])))
+    other = Config(
+        dict(data_preprocessor=dict(type='B', mean=[0] * 3, to_rgb=True, size=9), train_dataloader=dict(a=1))
+    )
+    borrowed = with_views_of(own, other)
+    assert borrowed.data_preprocessor == dict(type='B', mean=[1, 2, 3], std=[4, 5, 6], size=9)
+    assert borrowed.train_dataloader == dict(a=1) and other.data_preprocessor.to_rgb
+
+
 @pytest.mark.parametrize('views', ['sample', 'device'])
 def test_files_that_cannot_be_read_are_not_tested(views, tool, files, tmp_path, capsys):
     folder = make_folder(tmp_path / 'images', number=4)

@@ -42,6 +42,7 @@ class ViewPairs:
 
     Attributes:
         asked: images of the batches so far, those that cannot be read among them.
+        steps: of :func:`set_view_pairs`.
 
     Raises:
         ValueError: a negative strength, or no MultiView in the training pipeline.
@@ -58,7 +59,7 @@ class ViewPairs:
         seed: int = 0,
     ) -> None:
         cfg = copy.deepcopy(cfg)
-        set_view_pairs(cfg, strength, own_crops)
+        self.steps = set_view_pairs(cfg, strength, own_crops)
         set_random_seed(seed)
         self.device, self.seed = device, seed
         settings = preprocessor_config(cfg)
@@ -101,8 +102,12 @@ class ViewPairs:
             yield first, second, geometry
 
 
-def set_view_pairs(cfg: Config, strength: float, own_crops: bool = False) -> None:
-    """Change a config, in place, to two views an image of this strength that say where they were cut."""
+def set_view_pairs(cfg: Config, strength: float, own_crops: bool = False) -> list[list[dict]]:
+    """Change a config, in place, to two views an image of this strength that say where they were cut.
+
+    Returns:
+        The steps of each of the two.
+    """
     pipeline = leaf_configs(cfg.train_dataloader.dataset)[0].get('pipeline', [])
     makers = [step for step in pipeline if _name(step) == 'MultiView']
     preprocessor = preprocessor_config(cfg)
@@ -129,6 +134,7 @@ def set_view_pairs(cfg: Config, strength: float, own_crops: bool = False) -> Non
             step['meta_keys'] = tuple(
                 {**dict.fromkeys(step.get('meta_keys', ())), 'sample_idx': 0, 'crop_box': 0, 'flip': 0}
             )
+    return maker['transforms']
 
 
 def strengthened(pipeline: list[dict], strength: float) -> list[dict]:
