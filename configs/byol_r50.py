@@ -1,6 +1,12 @@
 # BYOL, ResNet-50, 1000 epochs at batch 4096 with LARS (arXiv:2006.07733, sec. 3.2): lr 0.2 * 4096 / 256, ten epochs of
 # warm-up, momentum 0.996 to 1. Its 300 epochs take lr 0.3 * 4096 / 256, weight decay 1e-6 and momentum 0.99.
-_base_ = ['_base_/default_runtime.py', '_base_/byol_r50.py', '_base_/views_mocov2.py', '_base_/sgd_200e.py']
+_base_ = [
+    '_base_/default_runtime.py',
+    '_base_/byol_r50.py',
+    '_base_/views_mocov2.py',
+    '_base_/sgd_200e.py',
+    '_base_/in1k_labels.py',
+]
 
 # Table 6: the first view is always blurred, the second rarely blurred and sometimes solarised.
 cut = [

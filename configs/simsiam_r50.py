@@ -1,5 +1,11 @@
 # SimSiam, ResNet-50, 100 epochs at batch 512 (arXiv:2011.10566, sec. 3): lr 0.05 * 512 / 256, the predictor's constant.
-_base_ = ['_base_/default_runtime.py', '_base_/simsiam_r50.py', '_base_/views_mocov2.py', '_base_/sgd_200e.py']
+_base_ = [
+    '_base_/default_runtime.py',
+    '_base_/simsiam_r50.py',
+    '_base_/views_mocov2.py',
+    '_base_/sgd_200e.py',
+    '_base_/in1k_labels.py',
+]
 
 train_dataloader = dict(batch_size=64)  # times 8 processes
 

@@ -6,6 +6,7 @@ _base_ = [
     '../_base_/simclr_r50.py',
     '../_base_/views_simclr.py',
     '../_base_/simclr_lars_100e.py',
+    '../_base_/in1k_labels.py',
 ]
 
 train_dataloader = dict(batch_size=512)  # times 8 processes

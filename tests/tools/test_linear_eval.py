@@ -19,6 +19,7 @@ from toys import toy_resnet
 
 from viewplug.datasets import STL10, ShapeScenes
 from viewplug.evaluation.linear import linear_config, run_linear
+from viewplug.evaluation.linear_data import labelled_datasets
 from viewplug.frameworks import Siamese
 from viewplug.run.launch import read_config, run
 
@@ -179,6 +180,29 @@ def test_the_protocols_are_the_papers_and_shorter_runs_scale_their_steps(name, w
     short = linear_config(pretraining_config(), str(work_dir / 'epoch_3.pth'), protocol, epochs=10, world_size=8)
     assert short.param_scheduler[0].milestones == [6, 8]
     assert 8 * short.train_dataloader.batch_size == TRUTH[name][1]
+
+
+@pytest.mark.parametrize(('name', 'rate', 'batch', 'epochs'), [('simclr', 0.1, 4096, 90), ('byol', 0.2, 1024, 80)])
+def test_simclr_and_byol_have_protocols_of_their_own(name, rate, batch, epochs, work_dir):
+    protocol = Config.fromfile(ROOT / f'configs/_base_/linear_{name}.py')
+    cfg = linear_config(pretraining_config(), str(work_dir / 'epoch_3.pth'), protocol)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.momentum) == ('SGD', pytest.approx(rate * batch / 256), 0.9)
+    assert (optimizer.nesterov, optimizer.weight_decay, cfg.train_dataloader.batch_size) == (True, 0, batch)
+    (cosine,) = cfg.param_scheduler
+    assert (cosine.type, cosine.T_max, cosine.end, cfg.train_cfg.max_epochs) == ('CosineAnnealingLR', *[epochs] * 3)
+    assert cosine.convert_to_iter_based and not cosine.get('eta_min')
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['mocov1_r50', 'mocov2_r50', 'mocov2_hcl_r50', 'simclr_r50', 'byol_r50', 'simsiam_r50', 'simclr/r50x2_b4096'],
+)
+def test_imagenet_configs_know_its_labels_and_look_at_none_while_training(name):
+    cfg = Config.fromfile(ROOT / f'configs/{name}.py')
+    train_set, val_set = labelled_datasets(cfg)
+    assert (train_set.data_root, val_set.data_root) == ('data/imagenet/train', 'data/imagenet/val')
+    assert train_set.with_label and not any(hook.type.endswith('KNNHook') for hook in cfg.custom_hooks)
 
 
 def test_the_protocol_follows_the_size_of_the_views(tool, work_dir, monkeypatch):
