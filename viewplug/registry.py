@@ -5,13 +5,13 @@
 whatever the default scope is, and a misspelt one is answered with the nearest names.
 """
 
-import difflib
 import inspect
 
 from mmengine import registry as root
 from mmengine.registry import Registry
 
 from viewplug.argument_kinds import heed_hints
+from viewplug.unknown_type import unknown_type
 
 LIBRARIES = ('mmengine', 'mmcv', 'torch', 'torchvision')
 """Whose parts in mmengine's roots are meant to be replaced by those of the default scope, or ours."""
@@ -38,10 +38,9 @@ def _child(parent: Registry, *folders: str) -> Registry:
         try:
             return parent.build_func(cfg, *args, registry=registry, **kwargs)
         except KeyError as error:
-            near = difflib.get_close_matches(str(name).split('.')[-1], own_names(registry), n=3)
-            if near and f'{name} is not in the' in str(error):
-                raise KeyError(f'{error.args[0]}\nviewplug has: {", ".join(f"viewplug.{n}" for n in near)}') from None
-            raise
+            if f'{name} is not in the' not in str(error):
+                raise
+            raise KeyError(unknown_type(error.args[0], name, registry)) from None
 
     locations = [f'viewplug.{folder}' for folder in folders]
     return CheckedRegistry(parent.name, build_func=build, parent=parent, scope='viewplug', locations=locations)

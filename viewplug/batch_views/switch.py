@@ -7,8 +7,8 @@ import inspect
 from mmengine import Config
 
 from viewplug.batch_views.steps import PACKAGES, package_of
-from viewplug.config.mistakes import near
 from viewplug.config.model_config import preprocessor_config
+from viewplug.nearest import near
 from viewplug.registry import class_name
 from viewplug.transforms.multi_view import MultiView
 from viewplug.transforms.pack_views import EXTRA_KEYS

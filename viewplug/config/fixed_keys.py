@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
-from viewplug.config.mistakes import near
+from viewplug.nearest import near
 from viewplug.registry import class_name
 
 FIXED = {

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import linecache
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine import Config
+from mmengine.registry import OPTIMIZERS
 from mmengine.runner import FlexibleRunner, Runner
+
+from viewplug.nearest import near
+from viewplug.unknown_type import is_unknown_type, unknown_type
 
 HERE = str(Path(__file__).parents[1]) + os.sep
 SENTENCES = (ValueError, KeyError, FileNotFoundError, RuntimeError)
@@ -27,8 +30,6 @@ HINTS = {
     'train_dataloader.batch_size is {batch_size}',
     'need at least one array to concatenate': "the data set is empty: do its ann_file's categories have the names of "
     'dataset.metainfo.classes, and does its filter_cfg leave an image?',
-    'None is not a callable object': 'optim_wrapper.optimizer.type={optimizer} is the name of no optimiser; '
-    'torch.optim has SGD, AdamW and others',
     'only available training on gpu': 'optim_wrapper.type={wrapper} is for GPUs; on a CPU set it to '
     "'viewplug.CPUAmpOptimWrapper' (tools/train.py --amp bf16 does), or to 'OptimWrapper' for float32",
     'parameter group that doesn': 'the checkpoint is of another model than this config builds: to start from its '
@@ -44,32 +45,30 @@ def sentence(error: Exception, cfg: Config) -> str:
         error: raised while ``cfg`` was built, or in its first step.
     """
     text, frames = _text(error), _frames(error)
+    built = [frame.f_locals for frame in frames if {'cfg', 'registry'} <= frame.f_locals.keys()]
+    if isinstance(error, KeyError) and is_unknown_type(text):
+        asked = built[-1] if built else {}
+        part, kind = asked.get('cfg'), asked['cfg'].get('type') if built else None
+        place = _place(part, cfg)
+        return f'{place}.type: ' * bool(place) + unknown_type(text, kind, asked.get('registry'))
     if isinstance(error, SENTENCES) and _raised_here(error):
         return text
+    loader, wrapper = cfg.get('train_dataloader') or {}, cfg.get('optim_wrapper') or {}
+    optimizer = (wrapper.get('optimizer') or {}).get('type')
+    if 'None is not a callable object' in text and isinstance(optimizer, str) and OPTIMIZERS.get(optimizer) is None:
+        text = f'{optimizer} is the name of no optimiser; torch.optim has SGD, AdamW and others'
+        return f'optim_wrapper.optimizer.type: {unknown_type(text, optimizer, OPTIMIZERS)}'
     hint = next((advice for said, advice in HINTS.items() if said in text), None)
     if hint:
-        loader, wrapper = cfg.get('train_dataloader') or {}, cfg.get('optim_wrapper') or {}
-        optimizer = wrapper.get('optimizer') or {}
-        advice = hint.format(
-            batch_size=loader.get('batch_size'), optimizer=optimizer.get('type'), wrapper=wrapper.get('type')
-        )
+        advice = hint.format(batch_size=loader.get('batch_size'), wrapper=wrapper.get('type'))
         return f'{text}: {advice} {TRACEBACK}'
-    built = [frame.f_locals for frame in frames if frame.f_code.co_name == 'build_from_cfg']
     unexpected = UNEXPECTED.search(text)
     if unexpected:
         return f'{_unexpected(unexpected, built[-1] if built else {}, cfg)} {TRACEBACK}'
-    if 'is not in the' in text and 'registry' in text:
-        return text  # mmengine's and the nearest names
     if not isinstance(error, (ValueError, OSError)):
         text = f'{type(error).__name__}: {text}'
     places = [place for place in (_place(frame.get('cfg'), cfg) for frame in built) if place] or _parts(frames)
     return f'{places[-1]}: {text} {TRACEBACK}' if places else f'{text} {TRACEBACK}'
-
-
-def near(name: str, names: Iterable, cutoff: float = 0.7) -> str:
-    """', did you mean X or Y?', or nothing."""
-    found = difflib.get_close_matches(name, [str(one) for one in names], n=2, cutoff=cutoff)
-    return f', did you mean {" or ".join(found)}?' if found else ''
 
 
 def places_of(value: Any, tree: Any) -> Iterator[str]:

@@ -10,7 +10,8 @@ from mmengine import Config
 from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
-from viewplug.config.mistakes import OF_RUNNER, near, places_of
+from viewplug.config.mistakes import OF_RUNNER, places_of
+from viewplug.nearest import near
 
 OF_MMENGINE = {
     'activation_checkpointing',

@@ -11,8 +11,9 @@ from pathlib import Path
 from mmengine import Config
 from mmengine.logging import print_log
 
-from viewplug.config.mistakes import near, places_of
+from viewplug.config.mistakes import places_of
 from viewplug.config.options import READ, parts_made_with
+from viewplug.nearest import near
 
 OF_TOOLS = {'demo', 'tta_model', 'tta_pipeline'}
 """Read by --demo, and by the test tools of mmpretrain and mmdet."""
