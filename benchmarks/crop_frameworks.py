@@ -26,20 +26,16 @@ import time
 from pathlib import Path
 
 import torch
-from mmengine import Config
-
-from viewplug.config.schedule import set_epochs
-from viewplug.run.demo import to_demo
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.crop_cells import cell_config, folder, sizes  # noqa: E402
 from benchmarks.record import write  # noqa: E402
 
 CROPS = ('rcrop', 'ccrop')
 EPOCHS = dict(demo=16, scenes=200, fashion_mnist=200)
 LINEAR_EPOCHS = dict(demo=30, scenes=100, fashion_mnist=100)
-NUM_SCENES = 10_000
 
 
 def run_cell(framework: str, crop: str, seed: int, args: argparse.Namespace) -> dict:
@@ -66,60 +62,6 @@ def run_cell(framework: str, crop: str, seed: int, args: argparse.Namespace) -> 
         row['linear'] = json.loads((work_dir / 'linear_eval.json').read_text())['top1']
     result.write_text(json.dumps(row))
     return row
-
-
-def cell_config(framework: str, crop: str, seed: int, args: argparse.Namespace) -> Config:
-    """What tools/train.py is given."""
-    configs = 'fashion_mnist' if args.data == 'fashion_mnist' else 'contrastive_crop/cifar10'
-    cfg = Config.fromfile(ROOT / f'configs/{configs}/{framework}_{crop}.py')
-    if args.data == 'demo':
-        cfg = to_demo(cfg)
-    else:
-        cfg = on_scenes(cfg) if args.data == 'scenes' else cfg
-        cfg.views, cfg.in_memory = 'device', True
-    set_epochs(cfg, args.epochs)
-    every = max(1, args.epochs // 5)
-    for hook in cfg.custom_hooks:
-        if hook.type == 'viewplug.LocalizationHook':
-            hook.update(start=every, interval=every, threshold=args.threshold)
-    dataset, head = cfg.train_dataloader.dataset, cfg.model.branches.image.head
-    if args.data != 'demo':
-        knn = next(hook for hook in cfg.custom_hooks if hook.type == 'viewplug.KNNHook')
-        knn.interval = every
-        if args.data == 'fashion_mnist' and args.data_root:
-            for one in (dataset, knn.train_dataloader.dataset, knn.val_dataloader.dataset):
-                one.data_root = str(args.data_root.absolute())
-    if args.images:
-        dataset['num_images' if 'num_images' in dataset else 'indices'] = args.images
-    if 'queue_len' in head:
-        head.queue_len = min(head.queue_len, args.images or dataset.get('num_images', head.queue_len))
-    if args.batch:
-        cfg.train_dataloader.batch_size = args.batch
-        if 'auto_scale_lr' in cfg:
-            cfg.auto_scale_lr.enable = True
-    cfg.randomness = dict(seed=seed)
-    cfg.speed = dict(channels_last=True)
-    return cfg
-
-
-def on_scenes(cfg: Config) -> Config:
-    """The demo's scenes, to learn from and to classify, in place of CIFAR-10; network, batch and schedule stay."""
-    demo = to_demo(cfg)
-    knn = [hook for hook in demo.custom_hooks if hook.type == 'viewplug.KNNHook']
-    cfg.custom_hooks = [*knn, *(hook for hook in cfg.custom_hooks if hook.type != 'viewplug.KNNHook')]
-    cfg.train_dataloader.dataset = dict(demo.train_dataloader.dataset, num_images=NUM_SCENES)
-    return cfg
-
-
-def folder(framework: str, crop: str, seed: int, args: argparse.Namespace) -> Path:
-    parts = [framework, crop, args.epochs, args.threshold, seed, *(f'{k}{v}' for k, v in sizes(args).items())]
-    top = args.work_dir.absolute()
-    return (top if args.data == 'demo' else top / args.data) / '_'.join(map(str, parts))
-
-
-def sizes(args: argparse.Namespace) -> dict[str, int]:
-    """What was given of --images and --batch."""
-    return {key: vars(args)[key] for key in ('images', 'batch') if vars(args)[key]}
 
 
 def linear_args(args: argparse.Namespace) -> list[str]:
@@ -197,6 +139,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--linear-epochs', type=int, help='default: 30 of the demo, 100 of the others; 0 is kNN alone')
     parser.add_argument('--images', type=int, help='to pre-train on')
     parser.add_argument('--batch', type=int, help='images of a step')
+    parser.add_argument(
+        '--object-scale',
+        type=float,
+        nargs=2,
+        metavar=('SMALLEST', 'LARGEST'),
+        help="side of a scene's object, of the image's (default: the demo's, 0.35 0.6)",
+    )
     parser.add_argument('--data-root', type=Path, help="of Fashion-MNIST's four files")
     parser.add_argument('--threshold', type=float, default=0.1, help='of the heat map (k; the paper has 0.1)')
     parser.add_argument('--amp', choices=('bf16', 'fp16'), help='mixed precision of pre-training')
@@ -205,6 +154,8 @@ def main(argv: list[str] | None = None) -> None:
         '--out', type=Path, default=ROOT / 'benchmarks/results/crop_frameworks', help='and _DATA but for the demo'
     )
     args = parser.parse_args(argv)
+    if args.object_scale and 'fashion_mnist' in args.data:
+        parser.error('--object-scale is of scenes, and --data names fashion_mnist, whose images are what they are')
     for data in args.data:
         linear = LINEAR_EPOCHS[data] if args.linear_epochs is None else args.linear_epochs
         mine = dict(data=data, epochs=args.epochs or EPOCHS[data], linear_epochs=linear)

@@ -12,14 +12,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import crop_frameworks
-from benchmarks.crop_frameworks import EPOCHS, LINEAR_EPOCHS, cell_config, linear_args, main, run_cell, table
+from benchmarks.crop_cells import cell_config, folder
+from benchmarks.crop_frameworks import EPOCHS, LINEAR_EPOCHS, linear_args, main, run_cell, table
 
 FRAMEWORKS = ('simclr', 'moco', 'byol', 'simsiam')
 
 
 def given(data: str, **changes) -> argparse.Namespace:
     usual = dict(epochs=EPOCHS[data], linear_epochs=LINEAR_EPOCHS[data], threshold=0.1)
-    nothing = dict.fromkeys(('images', 'batch', 'data_root', 'amp'))
+    nothing = dict.fromkeys(('images', 'batch', 'data_root', 'amp', 'object_scale'))
     return argparse.Namespace(**{'data': data, **usual, **nothing, **changes})
 
 
@@ -60,6 +61,21 @@ def test_the_demo_is_as_its_kept_results_were_made():
     assert (hooks(cfg, 'LocalizationHook')[0].interval, hooks(cfg, 'KNNHook')[0].interval) == (3, 3)
     kept = json.loads((crop_frameworks.ROOT / 'benchmarks/results/crop_frameworks.json').read_text())
     assert kept['setting']['linear'] == ' '.join(linear_args(given('demo')))
+
+
+@pytest.mark.parametrize('data', ['demo', 'scenes'])
+def test_objects_of_another_size_are_in_all_images(data, tmp_path):
+    cfg = cell_config('moco', 'ccrop', 0, given(data, object_scale=[0.2, 0.35]))
+    (knn,) = hooks(cfg, 'KNNHook')
+    datasets = [cfg.train_dataloader.dataset, knn.train_dataloader.dataset, knn.val_dataloader.dataset]
+    assert [dataset.object_scale for dataset in datasets] == [(0.2, 0.35)] * 3
+    folders = [
+        folder('moco', 'ccrop', 0, given(data, object_scale=scale, work_dir=tmp_path))
+        for scale in (None, [0.2, 0.35], [0.2, 0.3])
+    ]
+    assert len(set(folders)) == 3
+    with pytest.raises(SystemExit):
+        main(['--data', data, 'fashion_mnist', '--object-scale', '0.2', '0.3'])
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
