@@ -9,6 +9,7 @@ from mmengine.logging import MessageHub
 from mmengine.runner.checkpoint import load_state_dict
 from processes import in_processes
 from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 from toys import ToyBackbone, mlp_branch, total, toy_resnet, toy_siamese, toy_views
 
 from viewplug.targets import MomentumTarget
@@ -310,6 +311,26 @@ def test_a_key_knows_its_batch_with_batch_statistics_and_not_with_eman(eman):
         model.target.embeddings(model, [torch.cat([image, rest])], (0,), {})[0]['image'][0] for rest in (others, more)
     )
     assert torch.allclose(first, second, atol=1e-6) == eman
+
+
+def refused_in_shards():
+    model = FullyShardedDataParallel(toy_siamese(), device_id=torch.device('cpu'), use_orig_params=True)
+    try:
+        model(toy_views(), mode='loss')
+    except ValueError as error:
+        return str(error)
+
+
+def test_weights_in_shards_are_refused(tmp_path):
+    for said in in_processes(refused_in_shards, tmp_path):
+        assert said.startswith('MomentumTarget: the parameters are sharded over processes')
+
+
+def test_weights_that_are_somewhere_else_are_refused():
+    model = toy_siamese()
+    model.target.backbone.layers[0].weight.data = torch.empty(0)  # as ZeRO 3 leaves them outside of a module's forward
+    with pytest.raises(ValueError, match='sharded over processes'):
+        model(toy_views(), mode='loss')
 
 
 def test_shuffling_on_one_process_warns_once(monkeypatch):

@@ -73,6 +73,14 @@ def test_a_checkpoint_holds_the_keys_of_the_step_before_it():
     assert torch.equal(head.queue, saved['queue']) and head.pointer == 3
 
 
+def test_the_queue_of_the_process_that_saves_stays_that_of_the_others():
+    head = QueueHead(LOSS, queue_len=7, feat_dim=4)
+    head.update([unit(3, 4)])
+    before = head.queue.clone()
+    head.state_dict()
+    assert torch.equal(head.queue, before) and head.pointer == 0
+
+
 def test_loading_forgets_the_keys_that_waited():
     head, other = QueueHead(LOSS, queue_len=7, feat_dim=4), QueueHead(LOSS, queue_len=7, feat_dim=4)
     head.update([unit(3, 4)])

@@ -155,3 +155,14 @@ def test_nothing_is_made_for_backward_without_gradients():
     with torch.no_grad(), saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
         loss = weighted_info_nce(queries, unit(5, 4), unit(6, 4), torch.ones(5).double(), T)
     assert not kept and not loss.requires_grad
+
+
+def test_compiled_code_has_its_gradients():
+    rows, weights = [unit(4, 3), unit(4, 3), unit(6, 3)], torch.full((4,), 0.25).double()
+
+    def gradients(function):
+        return torch.autograd.grad(function(*rows, weights, T), rows)
+
+    compiled = torch.compile(weighted_info_nce, backend='eager')
+    for found, expected in zip(gradients(compiled), gradients(weighted_info_nce), strict=True):
+        torch.testing.assert_close(found, expected)

@@ -176,6 +176,18 @@ def test_parts_of_nested_outputs_are_joined_and_differ_by_one_row_at_most():
     assert torch.equal(found['a'][0], 2 * x) and torch.equal(found['a'][1][0], y)
 
 
+def test_a_compiled_step_computes_its_parts_as_ever():
+    views, gradients = toy_views(6), []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = toy_siamese(grad_cache=4)
+        loss = torch.compile(model.loss, backend='eager') if compiled else model.loss
+        total(loss(views)).backward()
+        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+    for plain, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, plain)
+
+
 @pytest.mark.parametrize('rows', [0, -4])
 def test_no_images_at_a_time_is_refused(rows):
     with pytest.raises(ValueError, match=f'model.grad_cache is a number of images.*got {rows}'):

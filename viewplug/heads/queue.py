@@ -21,9 +21,9 @@ from viewplug.registry import MODELS
 class QueueHead(BaseModule):
     """Contrast with a first-in-first-out queue of past keys (MoCo, arXiv:1911.05722, sec. 3.2 and algorithm 1).
 
-    The keys of a step are kept aside by :meth:`update` and enter the queue when the next step begins (or the state is
-    saved). So the logits need no copy of the queue, and backward still sees the queue that forward saw. The ring
-    wraps round, so any batch size and any number of processes fit any queue.
+    The keys of a step are kept aside by :meth:`update` and enter the queue when the next step begins; a saved state has
+    them in it already. So the logits need no copy of the queue, and backward still sees the queue that forward saw. The
+    ring wraps round, so any batch size and any number of processes fit any queue.
 
     Args:
         loss: config or instance of a loss on (positive, negatives) similarities. Of ``viewplug.InfoNCELoss`` the
@@ -98,16 +98,25 @@ class QueueHead(BaseModule):
         """Move the waiting keys into the queue. Called by whoever reads the queue; calling it twice does nothing."""
         if self._waiting is None:
             return
-        length = self.queue.shape[0]
-        keys, self._waiting = self._waiting[-length:], None
-        rows = (self.pointer + torch.arange(len(keys), device=self.queue.device)) % length
-        self.queue.index_copy_(0, rows, keys.to(self.queue.device))
-        self.pointer.add_(len(keys)).remainder_(length)
-        self._filled = min(self._filled + len(keys), length)
+        self._enqueue(self.queue, self.pointer)
+        self._filled = min(self._filled + len(self._waiting), len(self.queue))
+        self._waiting = None
 
+    def _enqueue(self, queue: Tensor, pointer: Tensor) -> None:
+        """Write the waiting keys into ``queue``, in place, from row ``pointer`` on."""
+        keys = self._waiting[-len(queue) :]
+        rows = (pointer + torch.arange(len(keys), device=queue.device)) % len(queue)
+        queue.index_copy_(0, rows, keys.to(queue.device))
+        pointer.add_(len(keys)).remainder_(len(queue))
+
+    @torch.no_grad()
     def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
-        self.flush()
         super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self._waiting is not None:
+            # Into copies: rank 0 alone saves, and DDP's broadcast_buffers gives its queue to ranks whose keys wait.
+            names = [f'{prefix}queue', f'{prefix}pointer']
+            destination.update({name: destination[name].clone() for name in names})
+            self._enqueue(*(destination[name] for name in names))
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         self._waiting = None

@@ -73,7 +73,8 @@ class _WeightedInfoNCE(torch.autograd.Function):
                     pulled.mul_(shrink.unsqueeze(1)).addmm_(share, block)
             # Of the negatives' share: one less the positive's would cancel where a query has found its key.
             apart = rest.log() + (largest - positive)
-            loss += (w * torch.logaddexp(apart, torch.zeros_like(apart))).sum()
+            # Not in place: torch.compile (2.11) takes an output that was changed for one without gradient.
+            loss = loss + (w * torch.logaddexp(apart, torch.zeros_like(apart))).sum()
             total = rest + (positive - largest).exp()
             pull = (-rest / total * w / temperature).unsqueeze(1)
             factor = (w / temperature / total).unsqueeze(1)

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 
+@torch.compiler.disable  # which knows no checkpoint that has contexts
 def in_parts(function: Callable[[Sequence[Tensor]], Any], inputs: Sequence[Tensor], rows: int, network: nn.Module):
     """``function(inputs)``, some rows at a time, keeping no activations between forward and backward.
 

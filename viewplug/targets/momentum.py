@@ -54,7 +54,8 @@ class MomentumTarget(SharedTarget):
             same; without, batch norm takes its statistics over these views together in place of each view's own.
 
     Raises:
-        ValueError: a momentum outside [0, 1], one that falls, or a number of steps below 1.
+        ValueError: a momentum outside [0, 1], one that falls, or a number of steps below 1; at the first step,
+            parameters that are sharded over processes.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class MomentumTarget(SharedTarget):
         for target, online in self._pairs_of_modules(model):
             mine += [p.data for p in target.parameters()]
             theirs += [p.data for p in online.parameters()]
+            _check_whole(target)
             if self.eman:
                 mine += [b for b in target.buffers() if b.is_floating_point()]
                 theirs += [b for b in online.buffers() if b.is_floating_point()]
@@ -218,3 +220,19 @@ class MomentumTarget(SharedTarget):
         yield self.backbone, model.backbone
         for name, neck in self.necks.items():
             yield neck, model.necks[name]
+
+
+def _check_whole(network: nn.Module) -> None:
+    """
+    Raises:
+        ValueError: parameters lie in shards, which a step of the average would miss. FullyShardedDataParallel puts
+            plain tensors in their place while it runs a module and marks them elsewhere; ZeRO 3 leaves empty ones.
+    """
+    for parameter in network.parameters():
+        whole = isinstance(parameter, nn.Parameter) and parameter.numel()
+        if not whole or getattr(parameter, '_fsdp_flattened', False):
+            raise ValueError(
+                'MomentumTarget: the parameters are sharded over processes (FullyShardedDataParallel, ZeRO 3), and its '
+                'average would not move; use MMDistributedDataParallel (with FlexibleRunner DDPStrategy), or a target '
+                'without weights of its own, viewplug.StopGradTarget or viewplug.SharedTarget'
+            )
