@@ -276,6 +276,7 @@ def test_a_classifier_is_not_part_of_a_backbone(tmp_path):
     [
         ('x.pth', 'onnx', {}, "format must be one of mmdet, timm.*got 'onnx'"),
         ('x.pth', 'detectron2', {}, r'x\.pth: a file of format detectron2 ends in \.pkl'),
+        ('x.pickle', 'detectron2', {}, r'x\.pickle: a file of format detectron2 ends in \.pkl'),
         ('x.safetensors', 'mmdet', {}, r'a file of format mmdet ends in \.pth'),
         ('x.pth', 'timm', dict(keep=['hcl']), 'format timm has no place for hcl'),
         ('x.pth', 'mmdet', dict(keep=['fpn']), "keep takes resim and hcl, got 'fpn'"),

@@ -137,6 +137,7 @@ def _allowed() -> dict[str, object]:
         'collections.OrderedDict': OrderedDict,
         '_codecs.encode': _encoded,
         'builtins.getattr': _statistic,
+        'builtins.bytearray': bytearray,
         'builtins.set': set,
         'builtins.slice': slice,
         'argparse.Namespace': argparse.Namespace,

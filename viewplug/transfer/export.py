@@ -18,6 +18,7 @@ from viewplug.transfer.matching import describe, find_backbones, is_momentum
 from viewplug.transfer.real_models import HEADS, fit
 from viewplug.transfer.recorded import recorded_config
 from viewplug.transfer.same_features import RunFeatures
+from viewplug.transfer.settings import DETECTRON2_IS_SILENT
 from viewplug.transfer.writers import WRITERS
 
 # Format -> its layout of a ResNet and of a ViT; None where the library has none of our kind.
@@ -28,6 +29,8 @@ FORMATS = dict(
     detectron2=('detectron2', None),
     safetensors=('torchvision', 'timm'),
 )
+VITDET = "timm, which detectron2's ViTDet reads: train.init_checkpoint='OUT.pth?matching_heuristics=True'"
+COMPARED = ('timm', 'torchvision', 'detectron2')  # with the network that is to load the file
 # What may be kept beside the backbone: its names in the file, online and momentum, and in the export.
 KEPT = dict(
     resim=(r'(?:branches\.\w+\.neck|target\.necks\.\w+)\.fpn\.', 'neck.'),
@@ -58,8 +61,8 @@ def export(
         The card.
 
     Raises:
-        ValueError: the file has no such backbone, or the format no place for it; with timm and torchvision, no model
-            of theirs has its names and shapes.
+        ValueError: the file has no such backbone, or the format no place for it; with timm, torchvision and detectron2,
+            no model of theirs has its names and shapes, or gives its features.
     """
     out = Path(out)
     _check(format, out, keep)
@@ -71,16 +74,20 @@ def export(
     _check_stem(format, backbone)
     recorded, scope = _recorded_backbone(content)
     run = RunFeatures(recorded, backbone, scope)
-    backbone = {rename(key, layout, target): v for key, v in backbone.items()}
+    compared = 'torchvision' if target == 'detectron2' else target
+    backbone = {rename(key, layout, compared): v for key, v in backbone.items()}
     if target == 'mmpretrain' != layout:
         _check_vit(format, backbone)
-    fitted = fit(format, backbone, recorded, target, run) if format in ('timm', 'torchvision') else None
+    fitted = fit(format, backbone, recorded, compared, run) if format in COMPARED else None
     backbone = fitted.weights if fitted else {key: v for key, v in backbone.items() if not HEADS.match(key)}
+    backbone = {rename(key, compared, target): v for key, v in backbone.items()}
     kept = {name: _kept(weights, name, is_momentum(prefix)) for name in keep}
     state = _named(backbone, kept, format)
     card = card_of(checkpoint, content, state)
     card |= dict(format=format, prefix=prefix, momentum=is_momentum(prefix), kept=list(keep), layout=target)
     card['load'] = how_to_load(format, out, card, state, fitted)
+    if layout == 'detectron2' and not recorded:
+        card['load'] += f'; NOTE: {DETECTRON2_IS_SILENT}'
     partial = out.with_name(f'{out.name}.partial')
     out.parent.mkdir(parents=True, exist_ok=True)
     WRITERS[format](state, card, partial)
@@ -125,10 +132,10 @@ def _recorded_backbone(content: dict) -> tuple[dict, str | None]:
 def _check(format: str, out: Path, keep: Sequence[str]) -> None:
     if format not in FORMATS:
         raise ValueError(f'format must be one of {", ".join(FORMATS)}, got {format!r}')
-    endings = dict(detectron2=RAW_PICKLES, safetensors=(SAFETENSORS,)).get(format)
-    if endings and out.suffix not in endings:
-        raise ValueError(f'{out}: a file of format {format} ends in {endings[0]}, or its readers do not know it')
-    if not endings and out.suffix in (*RAW_PICKLES, SAFETENSORS):
+    ending = dict(detectron2=RAW_PICKLES[0], safetensors=SAFETENSORS).get(format)
+    if ending and out.suffix != ending:
+        raise ValueError(f'{out}: a file of format {format} ends in {ending}, or its readers do not know it')
+    if not ending and out.suffix in (*RAW_PICKLES, SAFETENSORS):
         raise ValueError(f'{out}: a file of format {format} ends in .pth')
     for name in keep:
         if name not in KEPT:
@@ -144,7 +151,8 @@ def _layout_in(format: str, layout: str | None) -> str | None:
     target = FORMATS[format][rows is VIT]
     if rows is None or target is None:
         kind = 'a ViT' if rows is VIT else 'this network'
-        other = 'mmdet, timm or safetensors' if rows is VIT else 'mmdet or safetensors, or timm for a model of timm'
+        vit = VITDET if format == 'detectron2' else 'mmdet, timm or safetensors'
+        other = vit if rows is VIT else 'mmdet or safetensors, or timm for a model of timm'
         raise ValueError(f'format {format} has no name for {kind}; take {other}')
     return target
 

@@ -1,4 +1,4 @@
-"""Which model of timm or torchvision may have certain weights: by the config of the run, else by the weights."""
+"""Which model of timm, torchvision or detectron2 may have certain weights: by the config of the run, else by them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from viewplug.transfer.detectron2_resnet import NARROW, resnet_settings
 
 # Blocks of a ResNet's stages, and whether they are bottlenecks -> what both libraries call it.
 RESNETS = {
@@ -53,6 +55,8 @@ class Call:
     def __str__(self) -> str:
         if self.library == 'torchvision':
             return f'torchvision.models.{self.name}()'
+        if self.library == 'detectron2':
+            return f"detectron2's ResNet ({', '.join(f'{key}: {value}' for key, value in self.settings.items())})"
         settings = ''.join(f', {key}={value!r}' for key, value in self.settings.items())
         return f'timm.create_model({self.name!r}{settings})'
 
@@ -61,7 +65,7 @@ def likely_calls(library: str, weights: dict[str, Tensor], recorded: dict, layou
     """The models that may fit, the likeliest first.
 
     Args:
-        library: timm or torchvision.
+        library: timm, torchvision or detectron2.
         weights: of the backbone, under timm's or torchvision's names where it is a ResNet or a ViT.
         recorded: the backbone in the config of the run, empty where there is none.
         layout: of ``weights``: torchvision (a ResNet), timm (a ViT) or None.
@@ -71,7 +75,7 @@ def likely_calls(library: str, weights: dict[str, Tensor], recorded: dict, layou
         return named
     if layout == 'timm':
         return _vits(weights, recorded)
-    return _resnets(library, weights) if layout == 'torchvision' else []
+    return _resnets(library, weights, recorded) if layout == 'torchvision' else []
 
 
 def calls_by_name(recorded: dict) -> list[Call]:
@@ -97,11 +101,15 @@ def calls_by_name(recorded: dict) -> list[Call]:
     return [as_wrapped] if pool else [unpooled, as_wrapped]
 
 
-def _resnets(library: str, weights: dict) -> list[Call]:
+def _resnets(library: str, weights: dict, recorded: dict) -> list[Call]:
     blocks = [len({key.split('.')[1] for key in weights if key.startswith(f'layer{i}.')}) for i in (1, 2, 3, 4)]
     names = RESNETS.get((*blocks, 'layer1.0.conv3.weight' in weights), ())
     if library == 'torchvision':
         return [Call(library, name, {}) for name in names]
+    if library == 'detectron2':  # one class for all of them
+        settings = resnet_settings(weights, recorded, int(names[0].removeprefix('resnet'))) if names else {}
+        note = NARROW if 'layer1.0.conv3.weight' not in weights and settings.get('RES2_OUT_CHANNELS') != 64 else ''
+        return [Call(library, name, settings, note) for name in names]
     if 'conv1.0.weight' in weights:
         names = [f'{name}{ending}' for name in names[:1] for ending in DEEP_STEMS]
     stem = weights.get('conv1.weight', weights.get('conv1.0.weight'))

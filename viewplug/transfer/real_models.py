@@ -11,12 +11,16 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from viewplug.transfer.detectron2_resnet import network
 from viewplug.transfer.model_calls import Call, calls_by_name, likely_calls
 from viewplug.transfer.same_features import RunFeatures
 
 HEADS = re.compile(
     r'((stem\.)?fc|head|head_dist|classifier|pre_logits|fc_norm|projection_head|decoder\w*)\.|mask_token$'
 )
+
+# detectron2 need not be installed: the parts of its ResNet are torchvision's.
+BLOCKS_OF = dict(detectron2='torchvision')
 
 
 @dataclass
@@ -65,14 +69,14 @@ def fit(library: str, weights: dict[str, Tensor], recorded: dict, layout: str | 
         ValueError: no model has them, with a sentence on what does not fit.
     """
     weights = {key.removeprefix('timm_model.'): value for key, value in weights.items()}
-    if recorded.get('style') == 'caffe' and 'layer1.0.conv3.weight' in weights:
+    if library != 'detectron2' and recorded.get('style') == 'caffe' and 'layer1.0.conv3.weight' in weights:
         raise ValueError(
             f"format {library}: with style='caffe' the 1x1 convolutions have the strides, and {library} has no such "
             'ResNet: the weights would load and the features be wrong; take mmdet, detectron2 or safetensors'
         )
     calls = likely_calls(library, weights, recorded, layout)
     try:
-        module = importlib.import_module(library)
+        module = importlib.import_module(BLOCKS_OF.get(library, library))
     except ImportError:
         if not calls:
             raise ValueError(_refusal(library, weights, recorded, layout, run, None)) from None
@@ -103,6 +107,8 @@ def _build(module: ModuleType, call: Call, devices: tuple[str, ...] = ('meta', '
                 if call.unpooled:
                     model.reset_classifier(0, '')
                 return model
+            if call.library == 'detectron2':
+                return network(call.settings)
             return getattr(module.models, call.name)()
     return None
 
@@ -161,6 +167,8 @@ def _refusal(
     if library == 'torchvision':
         with contextlib.suppress(ValueError):
             formats = [f'timm ({fit("timm", weights, recorded, layout, run).call})']
+    if library == 'detectron2' and calls_by_name(recorded):
+        formats = ['timm']
     if layout is None or not calls_by_name(recorded):  # mmdet has no ResNet with the stems of timm
         formats.append('mmdet (for the same module in an OpenMMLab config)')
     formats.append('safetensors (the tensors alone)')

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from viewplug.transfer.faults import within
+from viewplug.transfer.layouts import RESNET, ROWS
 from viewplug.transfer.matching import Match
 from viewplug.transfer.recorded import recorded_normalisation, recorded_order
 from viewplug.transfer.recorded_backbone import built_backbone
@@ -20,16 +21,24 @@ from viewplug.transfer.recorded_backbone import built_backbone
 if TYPE_CHECKING:
     from viewplug.transfer.check import Report
 
+DETECTRON2_IS_SILENT = (
+    'a file of detectron2 does not say where its bottlenecks have the stride: in its model zoo STRIDE_IN_1X1 is True '
+    "(style='caffe', BGR, std of 1), in what MoCo and torchvision convert it is False (style='pytorch', RGB); with the "
+    'other one all weights load and the features are wrong'
+)
+
 
 def compare_settings(
     model: nn.Module, module: nn.Module, found: Match, config: dict, path: str, report: Report
 ) -> None:
     """Add to ``report`` what loads without a complaint and computes something else."""
     pretraining = (config.get('model') or {}).get('backbone') or {}
-    caffe = _stride_in_1x1(module)
+    resnet = ROWS.get(found.layout) is RESNET
+    caffe = _stride_in_1x1(module) if resnet else None
+    untold = found.layout == 'detectron2' and not pretraining
     named = 'caffe' if 'caffe' in os.path.basename(path) else 'pytorch'  # as OpenMMLab names its files
     recorded = pretraining.get('style', named)
-    if caffe is not None and found.layout == 'torchvision' and caffe != (recorded == 'caffe'):
+    if caffe is not None and not untold and caffe != (recorded == 'caffe'):
         here, there = ('caffe', 'pytorch') if caffe else ('pytorch', 'caffe')
         report.errors.append(
             f"style='{here}' puts the stride of a bottleneck on another convolution than the pre-trained network: all "
@@ -38,7 +47,9 @@ def compare_settings(
     if found.module == 'backbone':
         if not report.errors:
             report.errors += _other_heads(module, found, pretraining, config.get('default_scope'))
-        report.warnings += _other_strides(module, pretraining) if found.layout == 'torchvision' else []
+        report.warnings += _other_strides(module, pretraining) if resnet else []
+        if caffe is not None and untold:
+            report.warnings.append(f"style='{'caffe' if caffe else 'pytorch'}', and {DETECTRON2_IS_SILENT}")
         report.warnings += _other_normalisation(model, recorded_normalisation(config), recorded_order(config))
     report.notes += _norm_notes(module)
 

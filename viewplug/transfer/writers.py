@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 
@@ -22,7 +23,17 @@ def _write_detectron2(state: dict, card: dict, path: Path) -> None:
     # numpy has no bfloat16
     arrays = {key: (value.float() if value.dtype == torch.bfloat16 else value).numpy() for key, value in state.items()}
     content = dict(model=arrays, __author__='viewplug', card=card)
-    path.write_bytes(pickle.dumps(dict(content, matching_heuristics=True)))  # names lack backbone.bottom_up.
+    with path.open('wb') as file:
+        _ArrayPickler(file, protocol=4).dump(dict(content, matching_heuristics=True))  # names lack backbone.bottom_up.
+
+
+class _ArrayPickler(pickle.Pickler):
+    """Arrays under names that every numpy has: one before 1.26 cannot read what numpy 2 pickles by itself."""
+
+    def reducer_override(self, value):
+        if isinstance(value, np.ndarray):
+            return np.ndarray, (value.shape, value.dtype.str, bytearray(value.tobytes()))
+        return NotImplemented
 
 
 def _write_safetensors(state: dict, card: dict, path: Path) -> None:
