@@ -1,4 +1,4 @@
-"""A checkpoint, and an orderly end, when a cluster takes the machine away."""
+"""A checkpoint, and an orderly end, when a cluster takes the machine away, and one from time to time before."""
 
 from __future__ import annotations
 
@@ -11,19 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from mmengine.dist import all_gather_object, all_reduce, barrier, get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from torch.utils.data import DataLoader
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from viewplug.argument_kinds import check_least
-from viewplug.epoch_loop import EpochLoop, can_skip
-from viewplug.random_states import random_state
+from viewplug.hooks.within_epoch import PREEMPTED, TIMED, WithinEpochHook, can_go_on, remove_unless_last
 from viewplug.registry import HOOKS
-from viewplug.running_stats import average_running_stats
 
-CHECKPOINT = 'preempted.pth'
-KEY = 'within_epoch'
 EXIT_STATUS = 128 + signal.SIGTERM
 PATIENCE = 60
 """Seconds between two signals after which the second one ends the process as ever."""
@@ -35,15 +30,17 @@ class Preempted(SystemExit):
 
 
 @HOOKS.register_module()
-class PreemptionHook(Hook):
-    """On SIGTERM (Slurm's time limit and preemption, ``kill``) finish the step, save everything, and end the run.
+class PreemptionHook(WithinEpochHook):
+    """On SIGTERM (Slurm's time limit and preemption, ``kill``) finish the step, save everything, and end the run. Half
+    an hour after the last checkpoint save one in any case, for an end that nothing announces.
 
-    ``preempted.pth`` in the work dir becomes the checkpoint that ``--resume`` takes; each one replaces the one before.
-    With ``train_cfg.type='viewplug.EpochLoop'`` the run goes on in the middle of the epoch with the batches that are
-    left; with mmengine's own loop, other data or another sampler than mmengine's and ours from the epoch's beginning.
-    On a CPU it then equals the unbroken run to the bit where no loader workers hold random states of their own
-    (``num_workers=0``, or views made in batch), but for running statistics on several processes, which are averaged at
-    that point, and for maps of views that ``LocalizationHook(source='views')`` has gathered.
+    ``preempted.pth`` or ``timed.pth`` in the work dir becomes the checkpoint that ``--resume`` takes; each replaces the
+    one before of its name, and ``timed.pth`` is gone once a later one is there at the end. With
+    ``train_cfg.type='viewplug.EpochLoop'`` the run goes on in the middle of the epoch with the batches that are left;
+    with mmengine's own loop, other data or another sampler than mmengine's and ours from the epoch's beginning. On a
+    CPU it then equals the unbroken run to the bit where no loader workers hold random states of their own
+    (``num_workers=0``, or views made in batch), but for running statistics on several processes, which are averaged in
+    the checkpoint, and for maps of views that ``LocalizationHook(source='views')`` has gathered.
 
     One process that gets the signal is enough: all ask each other every ``interval`` steps. Where gradients accumulate
     it is behind an optimiser's step. Workers of the training and validation loaders overlook the signal, which a whole
@@ -55,26 +52,35 @@ class PreemptionHook(Hook):
         signals: their names; add ``'SIGUSR1'`` where the job asks to be told ahead of time (``--signal=USR1@120``).
         interval: steps between the processes' questions to each other, or a few more where gradients accumulate; one
             process looks at every step.
+        minutes: since any checkpoint was saved until one is saved in between, so what SIGKILL or a crash can undo; None
+            for none. Only where a resumed run can go on from there: epochs of ``viewplug.EpochLoop``, loops of
+            iterations, mmengine's Runner itself. The run is the same with and without.
 
     Raises:
-        ValueError: a name that is no signal, or an interval below 1.
+        ValueError: a name that is no signal, an interval below 1, minutes that are not above 0.
     """
 
     priority = 'LOWEST'  # the step is over then, schedules and log included
 
-    def __init__(self, signals: Sequence[str] = ('SIGTERM',), interval: int = 10) -> None:
+    def __init__(self, signals: Sequence[str] = ('SIGTERM',), interval: int = 10, minutes: float | None = 30) -> None:
         unknown = [name for name in signals if not hasattr(signal.Signals, name) or name in ('SIGKILL', 'SIGSTOP')]
         if unknown or not signals:
             raise ValueError(f'PreemptionHook: signals must be names such as "SIGTERM", got {signals!r}')
         check_least('PreemptionHook', 1, interval=interval)
+        if minutes is not None and not minutes > 0:
+            raise ValueError(f'PreemptionHook: minutes must be above 0, or None for no timed checkpoint, got {minutes}')
         self.signals, self.interval = [signal.Signals[name] for name in signals], interval
         self.received: str | None = None
-        self._since = 0.0
+        self.minutes = minutes
+        self._since = self._saved = 0.0
+        self._timed = False
         self._before: dict[signal.Signals, object] = {}
-        self._place: dict | None = None
 
     def before_train(self, runner) -> None:
-        self.received = None
+        self.received, self._saved = None, time.monotonic()
+        loop = runner.train_loop
+        epochs = isinstance(loop, EpochBasedTrainLoop)
+        self._timed = isinstance(runner, Runner) and (can_go_on(loop) if epochs else True)
         if threading.current_thread() is not threading.main_thread():
             runner.logger.warning('PreemptionHook: signals reach the main thread only, and this run has another one')
             return
@@ -89,13 +95,17 @@ class PreemptionHook(Hook):
         updates = _accumulated(runner.optim_wrapper)
         if (runner.iter + 1) % (updates * math.ceil(self.interval / updates) if several else updates):
             return
-        asked = torch.tensor(int(self.received is not None))
+        asked = torch.tensor(2 if self.received else int(self._is_due()))
         if several:
             all_reduce(asked, op='max')
-        if asked:
-            self._save(runner, batch_idx + 1)
+        if asked == 1:
+            self.save(runner, TIMED, batch_idx + 1)
+            runner.logger.info(f'Saved {TIMED} after iteration {runner.iter + 1}: --resume goes on from there')
+        elif asked == 2:
+            self.save(runner, PREEMPTED, batch_idx + 1)
             self._give_back()
-            path = os.path.join(runner.work_dir, CHECKPOINT)
+            remove_unless_last(runner.work_dir, TIMED)
+            path = os.path.join(runner.work_dir, PREEMPTED)
             runner.logger.warning(
                 f'{self.received or "A signal to another process"}: stopped after iteration {runner.iter + 1} of '
                 f'{runner.max_iters}; all is saved in {path}, and the same command with --resume goes on from it.'
@@ -104,20 +114,11 @@ class PreemptionHook(Hook):
 
     def after_train(self, runner) -> None:
         self._give_back()
+        remove_unless_last(runner.work_dir, TIMED)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        if self._place is not None:
-            checkpoint[KEY] = self._place
-
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Tell the loop where in its epoch to begin; ResumeCheckHook says what happens where it cannot."""
-        place, loop = checkpoint.get(KEY), runner._train_loop
-        if not runner._resume or place is None or not isinstance(loop, EpochLoop) or not can_skip(loop.dataloader):
-            return
-        states = place['random_states']
-        if place['data'] == _data(loop.dataloader) and len(states) == get_world_size():
-            loop.batches_done, loop.random_state = place['batches_done'], states[runner.rank]
-            loop.dataloader.sampler.seed = place['sampler_seed']  # drawn anew where the config has none
+        super().before_save_checkpoint(runner, checkpoint)
+        self._saved = time.monotonic()  # of whatever checkpoint
 
     def _receive(self, number: int, frame) -> None:
         if self.received and time.monotonic() - self._since > PATIENCE:  # no step since: this process hangs, or trains
@@ -131,30 +132,9 @@ class PreemptionHook(Hook):
             signal.signal(number, handler)
         self._before = {}
 
-    def _save(self, runner, batches_done: int) -> None:
-        average_running_stats(runner.model)
-        states = all_gather_object(random_state())
-        loader = runner.train_dataloader
-        self._place = dict(
-            batches_done=batches_done,
-            data=_data(loader),
-            sampler_seed=getattr(loader.sampler, 'seed', None),
-            random_states=states,
-        )
-        part = f'{CHECKPOINT}.part'
-        runner.save_checkpoint(runner.work_dir, part, by_epoch=False)
-        if is_main_process():
-            path = os.path.join(runner.work_dir, CHECKPOINT)
-            os.replace(os.path.join(runner.work_dir, part), path)
-            with open(os.path.join(runner.work_dir, 'last_checkpoint'), 'w') as note:
-                note.write(path)
-        self._place = None
-        barrier()  # whoever leaves first makes its launcher end the others
-
-
-def _data(loader: DataLoader) -> dict[str, int | None]:
-    """What must be the same for an epoch's batches to be the same."""
-    return dict(batches=len(loader), batch_size=loader.batch_size, images=len(loader.dataset))
+    def _is_due(self) -> bool:
+        seconds = math.inf if self.minutes is None else 60 * self.minutes
+        return self._timed and is_main_process() and time.monotonic() - self._saved >= seconds
 
 
 def _accumulated(wrapper: OptimWrapper | OptimWrapperDict) -> int:

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
 from viewplug.config.training_data import UserError
-from viewplug.hooks.preemption import CHECKPOINT
+from viewplug.hooks.within_epoch import PREEMPTED, TIMED
 
 
 def resume_from(cfg: Config, where: str) -> None:
@@ -72,7 +72,9 @@ def check_whole(path: str, said: str) -> None:
 
 def _whole_ones(folder: Path) -> Iterator[Path]:
     """A run's checkpoints in a folder, the newest first."""
-    found = [one for pattern in ('epoch_*.pth', 'iter_*.pth', CHECKPOINT) for one in folder.resolve().glob(pattern)]
+    found = [
+        one for pattern in ('epoch_*.pth', 'iter_*.pth', PREEMPTED, TIMED) for one in folder.resolve().glob(pattern)
+    ]
     return (one for one in sorted(found, key=lambda one: one.stat().st_mtime, reverse=True) if _is_whole(one))
 
 

@@ -1,0 +1,101 @@
+"""A checkpoint from time to time: it changes nothing of a run, and a crash loses no more than came behind it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from preempted_runs import EPOCH, Shuffled, differing, on_two_ranks, run
+from processes import in_processes
+from toy_runs import PIPELINE, log_of, toy_runner
+from toys import ToyImages
+
+from viewplug.hooks import preemption
+from viewplug.hooks.epoch_seed import EpochSeedHook
+from viewplug.hooks.preemption import PreemptionHook
+
+OFTEN = 1e-9
+"""Minutes: a timed checkpoint behind each step that is asked."""
+
+
+class Crash(Hook):
+    """Ends the run at the beginning of an iteration, with nothing saved."""
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == self.iteration:
+            raise MemoryError
+
+
+def test_timed_checkpoints_change_nothing_and_the_last_one_goes_when_all_is_saved(tmp_path):
+    whole, unbroken = run(tmp_path / 'whole', hook=PreemptionHook(minutes=None))
+    timed, same = run(tmp_path / 'timed', hook=PreemptionHook(minutes=OFTEN))
+    assert same.losses == unbroken.losses and same.boxes == unbroken.boxes and not differing(whole, timed)
+    said, nothing = log_of(tmp_path / 'timed'), log_of(tmp_path / 'whole')
+    assert said.count('Saved timed.pth') == 3 * EPOCH and 'Saved timed.pth' not in nothing
+    assert sorted(path.name for path in (tmp_path / 'timed').glob('*.pth*')) == [f'epoch_{n}.pth' for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize('crash', [2, EPOCH + 3])
+def test_a_crash_loses_what_came_behind_the_timed_checkpoint_and_no_more(crash, tmp_path):
+    whole, unbroken = run(tmp_path / 'whole')
+    with pytest.raises(MemoryError):
+        run(tmp_path / 'broken', hook=PreemptionHook(minutes=OFTEN), more=[Crash(crash)])
+    assert Path((tmp_path / 'broken/last_checkpoint').read_text()).name == 'timed.pth'
+    again, after = run(tmp_path / 'broken', resume=True)
+    assert after.losses == unbroken.losses[crash:] and not differing(whole, again)
+    assert not (tmp_path / 'broken/timed.pth').exists()
+
+
+def test_a_checkpoint_of_another_hook_puts_the_timed_one_off(tmp_path, monkeypatch):
+    now = iter(range(10**6))  # one minute between two looks at the clock
+    monkeypatch.setattr(preemption.time, 'monotonic', lambda: 60 * next(now))
+    checkpoint = dict(type='CheckpointHook', interval=2, by_epoch=False)
+    run(tmp_path, hook=PreemptionHook(minutes=3), default_hooks=dict(checkpoint=checkpoint))
+    assert 'Saved timed' not in log_of(tmp_path)
+    run(tmp_path / 'seldom', hook=PreemptionHook(minutes=3))
+    assert 'Saved timed.pth after iteration 3:' in log_of(tmp_path / 'seldom')
+
+
+def test_a_signal_leaves_one_checkpoint_within_the_epoch(tmp_path):
+    run(tmp_path, EPOCH + 2, hook=PreemptionHook(minutes=OFTEN))
+    assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_1.pth', 'preempted.pth']
+
+
+def test_no_timed_checkpoint_where_an_epoch_cannot_be_taken_up(tmp_path):
+    """Its first batches would be trained on twice."""
+    run(tmp_path / 'loop', loop='EpochBasedTrainLoop', hook=PreemptionHook(minutes=OFTEN))
+    run(tmp_path / 'sampler', sampler=dict(type=Shuffled), hook=PreemptionHook(minutes=OFTEN))
+    assert 'Saved timed' not in log_of(tmp_path)
+
+
+def test_loops_of_iterations_are_saved_in_time_too(tmp_path):
+    loop = dict(type='IterBasedTrainLoop', max_iters=4)
+    images = ToyImages(pipeline=PIPELINE, number=8 * EPOCH)
+    hooks = [EpochSeedHook(), PreemptionHook(minutes=OFTEN), Crash(3)]
+    default = dict(checkpoint=dict(type='CheckpointHook', interval=10, by_epoch=False))
+    with pytest.raises(MemoryError):
+        toy_runner(tmp_path, hooks, train_cfg=loop, dataset=images, default_hooks=default).train()
+    again = toy_runner(tmp_path, hooks[:2], train_cfg=loop, dataset=images, default_hooks=default, resume=True)
+    assert torch.load(tmp_path / 'timed.pth', weights_only=False)['meta']['iter'] == 3
+    again.train()
+    assert again.iter == 4
+
+
+@pytest.mark.parametrize('minutes', [0, -1])
+def test_minutes_that_make_no_sense_are_refused(minutes):
+    with pytest.raises(ValueError, match='PreemptionHook: minutes must be above 0, or None'):
+        PreemptionHook(minutes=minutes)
+
+
+def test_timed_checkpoints_of_two_processes_leave_each_its_own_running_statistics(tmp_path):
+    """The file has their mean, as that of a signal; the run goes on as without."""
+    ranks = {}
+    for name, minutes in (('whole', None), ('timed', OFTEN)):
+        (tmp_path / name).mkdir()
+        ranks[name] = in_processes(on_two_ranks, tmp_path / name, str(tmp_path / name), None, False, minutes)
+    assert log_of(tmp_path / 'timed').count('Saved timed.pth') == 3  # behind steps 3, 6 and 9
+    for (losses, state), (same, found) in zip(ranks['whole'], ranks['timed'], strict=True):
+        assert losses == same and all(torch.equal(value, found[key]) for key, value in state.items())
