@@ -216,6 +216,14 @@ def test_a_detectron2_file_comes_back_through_the_hook_with_equal_features(resne
     assert close(model.backbone(images)[-1], expected)
 
 
+@pytest.mark.parametrize(('kind', 'said'), [('ResNet', False), ('ResNet_CIFAR', True)])
+def test_the_line_for_openmmlab_names_a_network_that_is_not_the_plain_resnet(kind, said, tmp_path):
+    text = Config(dict(model=dict(backbone=dict(type=f'mmpretrain.{kind}', depth=18)))).pretty_text
+    pretrained(tmp_path / 'v.pth', config=text)
+    load = export(tmp_path / 'v.pth', tmp_path / 'r.pth', 'mmdet')['load']
+    assert ("for type='mmpretrain.ResNet_CIFAR'" in load) == said and "style='pytorch'" in load
+
+
 def test_the_card_says_where_the_weights_come_from(resnet, tmp_path):
     path, _, _, _ = resnet
     export(path, tmp_path / 'r.pth', 'mmdet')

@@ -58,6 +58,9 @@ def _for_openmmlab(out: Path, card: dict, names: Iterable[str], style: str) -> s
     rows = ROWS.get(card['layout'])
     if rows is RESNET:
         lines.append(f'style={style!r}')
+    kind = str((card['backbone'] or {}).get('type', ''))
+    if rows is not VIT and kind and (rows is None or kind.rpartition('.')[2] not in ('ResNet', 'TIMMBackbone')):
+        lines.append(f'for type={kind!r}')
     if rows is VIT:
         kind = (
             'DistilledVisionTransformer' if any(name.endswith('dist_token') for name in names) else 'VisionTransformer'
