@@ -178,6 +178,13 @@ def test_safetensors_and_detectron2_pickles_are_read(tmp_path):
     assert torch.equal(weights_of(read_checkpoint(tmp_path / 'x.pkl'))['stem.conv1.weight'], torch.ones(2, 3))
 
 
+@pytest.mark.parametrize('zipped', [True, False])
+def test_a_pkl_that_torch_wrote_is_read_as_torchs(zipped, tmp_path):
+    content = dict(model={'stem.conv1.weight': np.ones((2, 3), np.float32)}, __author__='somebody')
+    torch.save(content, tmp_path / 'x.pkl', _use_new_zipfile_serialization=zipped)
+    assert torch.equal(weights_of(read_checkpoint(tmp_path / 'x.pkl'))['stem.conv1.weight'], torch.ones(2, 3))
+
+
 def test_the_allow_list_can_call_nothing_that_writes_or_imports():
     harmless = ('numpy', 'collections', 'argparse', 'mmengine', 'viewplug', 'builtins')
     assert all(value.__module__.split('.')[0] in harmless for value in reading._allowed().values())

@@ -82,8 +82,14 @@ def weights_of(checkpoint: dict) -> dict[str, torch.Tensor]:
 
 
 def is_raw_pickle(path: str) -> bool:
-    """Whether a file is a pickle without torch's archive around it, as detectron2's are."""
-    return path.endswith(RAW_PICKLES) and not zipfile.is_zipfile(path)
+    """Whether a file is a pickle that torch has not written, as detectron2's are; ReSim's converter has torch do it."""
+    if not path.endswith(RAW_PICKLES) or zipfile.is_zipfile(path):
+        return False
+    if not os.path.isfile(path):
+        return True
+    before_1_6 = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+    with open(path, 'rb') as file:
+        return file.read(len(before_1_6)) != before_1_6
 
 
 def _tensors(value) -> dict[str, torch.Tensor]:
