@@ -177,15 +177,22 @@ def test_parts_of_nested_outputs_are_joined_and_differ_by_one_row_at_most():
 
 
 def test_a_compiled_step_computes_its_parts_as_ever():
-    views, gradients = toy_views(6), []
+    batches, states = [toy_views(6) for _ in range(3)], []
     for compiled in (False, True):
         torch.manual_seed(0)
-        model = toy_siamese(grad_cache=4)
-        loss = torch.compile(model.loss, backend='eager') if compiled else model.loss
-        total(loss(views)).backward()
-        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
-    for plain, found in zip(*gradients, strict=True):
-        torch.testing.assert_close(found, plain)
+        model = toy_siamese(backbone=ToyBackbone(batch_norm=True), grad_cache=4)
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def step(views, model=model, optimiser=optimiser):
+            total(model.loss(views)).backward()
+            optimiser.step()
+
+        step = torch.compile(step, backend='eager') if compiled else step
+        for views in batches:
+            step(views)
+        states.append(model.state_dict())
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value)
 
 
 @pytest.mark.parametrize('rows', [0, -4])
