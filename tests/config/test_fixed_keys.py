@@ -37,12 +37,35 @@ CHECKPOINT = dict(type='CheckpointHook', interval=10, max_keep_ckpts=3, by_epoch
             r'^default_hooks\.checkpoint: nothing reads inteval, did you mean interval',
         ),
         (dict(custom_hooks=[dict(CHECKPOINT, every=1)]), r'^custom_hooks\.0: nothing reads every'),
+        (
+            dict(runner_type='FlexibleRunner', sync_bn='torch'),
+            r"^FlexibleRunner passes over sync_bn='torch': set strategy\.sync_bn, and sync_bn=None",
+        ),
+        (
+            dict(runner_type='FlexibleRunner', strategy=dict(type='DDPStrategy'), find_unused_parameters=True),
+            r'^FlexibleRunner passes over find_unused_parameters=True: set strategy\.model_wrapper',
+        ),
+        (
+            dict(runner_type='FlexibleRunner', strategy=dict(type='SingleDeviceStrategy'), compile=True),
+            r'^FlexibleRunner passes over compile=True: set speed\.compile_backbone, and compile=None',
+        ),
+        (dict(strategy=dict(type='FSDPStrategy')), r'^strategy\.type=FSDPStrategy is read by FlexibleRunner only'),
+        (
+            dict(model_wrapper_cfg=dict(type='MMFullyShardedDataParallel')),
+            r'^model_wrapper_cfg\.type=MMFullyShardedDataParallel: .*FSDPStrategy',
+        ),
     ],
     ids=str,
 )
 def test_a_key_that_nothing_reads_is_named(cfg, said):
     with pytest.raises(ValueError, match=said):
         check_fixed_keys(Config(cfg))
+
+
+def test_keys_for_several_processes_are_left_to_a_runner_of_one():
+    check_fixed_keys(
+        Config(dict(runner_type='FlexibleRunner', strategy=dict(type='SingleDeviceStrategy'), sync_bn='torch'))
+    )
 
 
 def test_keys_that_are_read_are_taken():

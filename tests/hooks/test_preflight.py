@@ -4,8 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine import Config
+from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from processes import in_processes
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from toy_runs import log_of, toy_runner
 from toys import ToyImages, mlp_branch
 
@@ -14,7 +17,7 @@ from viewplug.box_store import BoxStore
 from viewplug.config.switches import add_speed_hook, place_views
 from viewplug.config.unfollowed_keys import check_followed
 from viewplug.hooks import LocalizationHook, PreflightHook, StepSpeedHook
-from viewplug.hooks.preflight import warn_of_missing_boxes, warn_of_waiting
+from viewplug.hooks.preflight import warn_of_missing_boxes, warn_of_one_ranks_statistics, warn_of_waiting
 from viewplug.registry import MODELS
 
 
@@ -74,6 +77,23 @@ def test_a_runner_that_passes_over_keys_of_its_config_is_stopped(keys, said, tmp
     runner.cfg.merge_from_dict(keys)
     with pytest.raises(ValueError, match=said):
         runner.train()
+
+
+def said_of(settings: dict, norm: type) -> list[str]:
+    said = []
+    model = DistributedDataParallel(nn.Sequential(nn.Linear(2, 2), norm(2)), **settings)
+    logger = SimpleNamespace(warning=said.append)
+    warn_of_one_ranks_statistics(SimpleNamespace(model=model, world_size=get_world_size(), logger=logger))
+    return said
+
+
+def all_that_is_said() -> list[int]:
+    cases = [({}, nn.BatchNorm1d), ({}, nn.LayerNorm), (dict(broadcast_buffers=False), nn.BatchNorm1d)]
+    return [len(said_of(*case)) for case in cases]
+
+
+def test_running_statistics_of_one_process_for_all_are_a_warning(tmp_path):
+    assert in_processes(all_that_is_said, tmp_path) == [[1, 0, 0]] * 2
 
 
 def test_keys_that_were_followed_are_no_mistake():

@@ -35,16 +35,25 @@ OF_MMENGINE = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_schedul
 OF_OURS = ('resume_check', 'running_stats', 'finite_weights', 'preemption')
 """Names in ``default_hooks`` of viewplug's configs that mmengine has not by itself."""
 DEFAULT_HOOKS = (*OF_MMENGINE, *OF_OURS)
+NOT_OF_FLEXIBLE = {
+    'model_wrapper_cfg': 'strategy.model_wrapper',
+    'find_unused_parameters': 'strategy.model_wrapper',
+    'sync_bn': 'strategy.sync_bn',
+    'compile': 'speed.compile_backbone',
+}
+"""Keys that mmengine's Runner reads and its FlexibleRunner does not, and what there is in their place."""
 
 
 def check_fixed_keys(cfg: Config) -> None:
     """
     Raises:
-        ValueError: a key that mmengine would pass over; a name in ``default_hooks`` with which a hook would run beside
-            the one that was meant; an argument of CheckpointHook at which the first checkpoint would fail.
+        ValueError: a key that mmengine would pass over, or that is for its other runner; a name in ``default_hooks``
+            with which a hook would run beside the one that was meant; an argument of CheckpointHook at which the first
+            checkpoint would fail.
     """
     for part, keys in FIXED.items():
         _refuse_others(part, cfg.get(part), keys)
+    _check_runner(cfg)
     optim = cfg.get('optim_wrapper') or {}
     if class_name(optim.get('constructor') or CONSTRUCTORS[0]) in CONSTRUCTORS:
         _refuse_others('optim_wrapper.paramwise_cfg', optim.get('paramwise_cfg'), PARAMWISE)
@@ -63,6 +72,21 @@ def check_fixed_keys(cfg: Config) -> None:
     for place, hook in _checkpoint_hooks(cfg):
         keys = {**inspect.signature(CheckpointHook).parameters, **inspect.signature(Runner.save_checkpoint).parameters}
         _refuse_others(place, hook, [key for key in keys if key not in ('self', 'kwargs')] + ['type', 'priority'])
+
+
+def _check_runner(cfg: Config) -> None:
+    strategy = class_name((cfg.get('strategy') or {}).get('type') or '')
+    if class_name(cfg.get('runner_type') or '') == 'FlexibleRunner':
+        for key, instead in NOT_OF_FLEXIBLE.items():
+            if cfg.get(key) and (key == 'compile' or strategy != 'SingleDeviceStrategy'):
+                raise ValueError(f'FlexibleRunner passes over {key}={cfg[key]!r}: set {instead}, and {key}=None')
+    elif strategy:
+        raise ValueError(f"strategy.type={strategy} is read by FlexibleRunner only: set runner_type='FlexibleRunner'")
+    elif class_name((cfg.get('model_wrapper_cfg') or {}).get('type') or '') == 'MMFullyShardedDataParallel':
+        raise ValueError(
+            "model_wrapper_cfg.type=MMFullyShardedDataParallel: mmengine's Runner would initialise and save shards of "
+            "the weights; set runner_type='FlexibleRunner' and strategy.type='FSDPStrategy', and model_wrapper_cfg=None"
+        )
 
 
 def leave_out_hooks(cfg: Config) -> None:

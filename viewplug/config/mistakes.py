@@ -32,6 +32,8 @@ HINTS = {
     'dataset.metainfo.classes, and does its filter_cfg leave an image?',
     'only available training on gpu': 'optim_wrapper.type={wrapper} is for GPUs; on a CPU set it to '
     "'viewplug.CPUAmpOptimWrapper' (tools/train.py --amp bf16 does), or to 'OptimWrapper' for float32",
+    'expect_autograd_hooks_ INTERNAL ASSERT': 'static_graph of DistributedDataParallel does not go with gradients that '
+    'accumulate: set model_wrapper_cfg.static_graph=False, or optim_wrapper.accumulative_counts=1',
     'parameter group that doesn': 'the checkpoint is of another model than this config builds: to start from its '
     'weights alone use --init (or load_from), to go on with its run use its own config',
 }

@@ -1,6 +1,9 @@
 """What would make a run end without training, or its processes train apart, said before it starts."""
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from torch.nn import SyncBatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from viewplug.config.fixed_keys import warn_of_custom_keys
@@ -20,8 +23,8 @@ class PreflightHook(Hook):
     Runner without ``tools/train.py`` passes over (:func:`viewplug.config.unfollowed_keys.check_followed`). A momentum
     target that moves more often or more seldom than the optimiser is a warning, and so are
     ``paramwise_cfg.custom_keys`` of no parameter, parts of mmengine that wait for a validation which a run does not
-    have, a ContrastiveCrop that waits for boxes which nobody finds, and, behind the first step, parameters that its
-    backward did not reach.
+    have, a ContrastiveCrop that waits for boxes which nobody finds, running statistics of the first process alone, and,
+    behind the first step, parameters that its backward did not reach.
     """
 
     priority = 'VERY_HIGH'
@@ -36,6 +39,7 @@ class PreflightHook(Hook):
         warn_of_custom_keys(runner.cfg, unwrapped(runner.model))
         warn_of_waiting(runner)
         warn_of_missing_boxes(runner)
+        warn_of_one_ranks_statistics(runner)
         self._witness = GradientWitness(unwrapped(runner.model))
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', None)
         interval = getattr(getattr(unwrapped(runner.model), 'target', None), 'update_interval', None)
@@ -95,6 +99,20 @@ def warn_of_missing_boxes(runner) -> None:
             'PreflightHook: viewplug.ContrastiveCrop has no boxes, and there is no viewplug.LocalizationHook in '
             "custom_hooks to find some: unless the pipeline sets results['box'], every crop is RandomResizedCrop's. "
             'Add the hook, or set localize=False for suppressed centres alone.'
+        )
+
+
+def warn_of_one_ranks_statistics(runner) -> None:
+    """DistributedDataParallel with ``broadcast_buffers``, which is torch's default and not mmengine's."""
+    model = runner.model
+    if not (isinstance(model, DistributedDataParallel) and model.broadcast_buffers and runner.world_size > 1):
+        return
+    norms = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.track_running_stats]
+    if any(not isinstance(one, SyncBatchNorm) for one in norms):
+        runner.logger.warning(
+            "PreflightHook: broadcast_buffers=True (torch's default in a model_wrapper_cfg that leaves it out) gives "
+            "every process the first one's running statistics before each step, so that those of other images are "
+            'lost, to eman=True as well; set model_wrapper_cfg.broadcast_buffers=False.'
         )
 
 

@@ -9,12 +9,14 @@ from mmengine import Config
 from mmengine.logging import print_log
 
 from viewplug.config.training_data import UserError
+from viewplug.registry import class_name
 
 
 def use_gloo(cfg: Config) -> None:
     """Where ``cfg.launcher`` has started several processes and there is no GPU, let them talk over gloo.
 
-    mmengine's launchers expect a GPU for each process; on a CPU the process group has to be there already.
+    mmengine's launchers expect a GPU for each process; on a CPU the process group has to be there already, and the
+    model's wrapper, whatever else the config says of it, is told that there is no device.
 
     Raises:
         UserError: a launcher whose processes do not know each other.
@@ -33,4 +35,14 @@ def use_gloo(cfg: Config) -> None:
     if cfg.pop('sync_bn', None):
         message = 'sync_bn needs GPUs: on CPU each process keeps batch statistics of its own'
         print_log(message, 'current', logging.WARNING)
-    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    default = dict(broadcast_buffers=False, find_unused_parameters=bool(cfg.get('find_unused_parameters')))
+    if 'runner_type' not in cfg:
+        cfg.model_wrapper_cfg = _without_device(cfg.get('model_wrapper_cfg') or default)
+    elif class_name((cfg.get('strategy') or {}).get('type') or 'DDPStrategy') == 'DDPStrategy':  # FlexibleRunner's
+        cfg.strategy = dict(cfg.get('strategy') or dict(type='DDPStrategy'))
+        cfg.strategy.model_wrapper = _without_device(cfg.strategy.get('model_wrapper') or dict(broadcast_buffers=False))
+
+
+def _without_device(wrapper: dict) -> dict:
+    """DistributedDataParallel takes the number of a GPU, which mmengine gives it unless told otherwise."""
+    return {'type': 'MMDistributedDataParallel', **wrapper, 'device_ids': None}

@@ -1,0 +1,33 @@
+"""Several processes without a GPU: what the config says of the model's wrapper stays."""
+
+import pytest
+import torch
+from mmengine import Config
+
+from viewplug.run.cpu_processes import use_gloo
+
+DDP = dict(type='MMDistributedDataParallel', device_ids=None)
+
+
+@pytest.mark.parametrize(
+    ('given', 'wrapper'),
+    [
+        (dict(), dict(DDP, broadcast_buffers=False, find_unused_parameters=False)),
+        (dict(find_unused_parameters=True), dict(DDP, broadcast_buffers=False, find_unused_parameters=True)),
+        (dict(model_wrapper_cfg=dict(static_graph=True)), dict(DDP, static_graph=True)),
+        (
+            dict(
+                runner_type='FlexibleRunner', strategy=dict(type='DDPStrategy', model_wrapper=dict(static_graph=True))
+            ),
+            dict(DDP, static_graph=True),
+        ),
+        (dict(runner_type='FlexibleRunner'), dict(DDP, broadcast_buffers=False)),
+    ],
+    ids=str,
+)
+def test_what_the_config_says_of_the_wrapper_stays(given, wrapper, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
+    cfg = Config(dict(given, launcher='pytorch'))
+    use_gloo(cfg)
+    assert (cfg.strategy.model_wrapper if 'runner_type' in given else cfg.model_wrapper_cfg) == wrapper
