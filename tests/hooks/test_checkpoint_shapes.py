@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmpretrain.models import VisionTransformer
 from toy_runs import Diary, log_of, toy_runner
 from toys import mlp_branch, toy_resnet
@@ -65,3 +66,34 @@ def test_position_embeddings_that_a_vit_adapts_are_not_among_them():
     )
     assert small.pos_embed.shape != large.pos_embed.shape
     assert tensors_of_another_shape(large, small.state_dict()) is None
+
+
+class Rename(Hook):
+    """A user's own, behind ResumeCheckHook."""
+
+    def after_load_checkpoint(self, runner, checkpoint) -> None:
+        checkpoint['state_dict'] = {key.removeprefix('net.'): value for key, value in checkpoint['state_dict'].items()}
+
+
+@pytest.mark.parametrize(('prefix', 'hooks'), [('module.', []), ('net.', [Rename()])])
+def test_names_that_are_set_right_on_the_way_are_loaded(prefix, hooks, first, tmp_path):
+    checkpoint = torch.load(first, weights_only=False)
+    state = checkpoint['state_dict']
+    checkpoint['state_dict'] = {prefix + key: value for key, value in state.items()}
+    torch.save(checkpoint, tmp_path / 'other.pth')
+    runner = started(tmp_path / 'second', str(tmp_path / 'other.pth'), hooks)
+    name = 'backbone.conv1.weight'
+    assert torch.equal(runner.model.state_dict()[name], state[name])
+
+
+def test_a_checkpoint_without_one_name_of_the_model_is_refused(first, tmp_path):
+    checkpoint = torch.load(first, weights_only=False)
+    torch.save({f'net.{key}': value for key, value in checkpoint['state_dict'].items()}, tmp_path / 'other.pth')
+    runner = toy_runner(
+        tmp_path, [ResumeCheckHook()], branch=mlp_branch(queue_len=12), load_from=str(tmp_path / 'other.pth')
+    )
+    said = (
+        r"load_from=.*other\.pth: nothing was loaded.* model's \d+ \(net\.backbone\S+ there, backbone\S+ here\).*--init"
+    )
+    with pytest.raises(ValueError, match=said):
+        runner.train()

@@ -1,4 +1,4 @@
-"""Tensors that a model does not take from a checkpoint, because they have another shape there."""
+"""Tensors that a model does not take from a checkpoint, because they have another shape or name there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def tensors_of_another_shape(model: nn.Module, state: Mapping[str, object]) -> s
     What a module adapts on the way in, as ViTs do with position embeddings, is not among them. To find that out the
     modules that own such tensors load them, so call this right before ``state`` is loaded for good.
     """
-    source = {key.removeprefix('module.'): value for key, value in state.items()}
+    source = _source(state)
     wanted = model.state_dict()
     shapes = {
         name: (tuple(source[name].shape), tuple(value.shape))
@@ -32,6 +32,29 @@ def tensors_of_another_shape(model: nn.Module, state: Mapping[str, object]) -> s
         f"{len(kept)} of the model's {len(wanted)} tensors did not come from the checkpoint, where they have another "
         f'shape: {named}{more}.'
     )
+
+
+def check_names(model: nn.Module, state: Mapping[str, object], said: str) -> None:
+    """
+    Args:
+        state: what was loaded, as it was behind the hooks that rename tensors.
+        said: where it comes from, ``load_from=PATH``.
+
+    Raises:
+        ValueError: not one tensor has the name of one of the model's, so that nothing was loaded.
+    """
+    source, wanted = _source(state), model.state_dict()
+    if source.keys().isdisjoint(wanted):
+        there, here = next(iter(source), 'nothing'), next(iter(wanted))
+        raise ValueError(
+            f"{said}: nothing was loaded, because no tensor there has the name of one of the model's {len(wanted)} "
+            f'({there} there, {here} here); tools/train.py --init finds weights under other names, or give it the '
+            'checkpoint of such a model'
+        )
+
+
+def _source(state: Mapping[str, object]) -> dict[str, object]:
+    return {key.removeprefix('module.'): value for key, value in state.items()}
 
 
 def _refusals(model: nn.Module, source: dict, names: Iterable[str]) -> list[str]:

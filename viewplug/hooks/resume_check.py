@@ -10,7 +10,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 
 from viewplug.epoch_loop import EpochLoop
 from viewplug.hooks.carry_over import CarryOverHook
-from viewplug.hooks.checkpoint_shapes import tensors_of_another_shape
+from viewplug.hooks.checkpoint_shapes import check_names, tensors_of_another_shape
 from viewplug.hooks.optimizer_settings import check_same_kind, follow_config
 from viewplug.hooks.schedule_differences import schedule_differences
 from viewplug.registry import HOOKS
@@ -37,7 +37,11 @@ class ResumeCheckHook(Hook):
     by; ``target.steps`` is scaled alike, so that the target's momentum is that of an unbroken run.
 
     A last warning names tensors that keep their initial values because a checkpoint (resumed or ``load_from``) has
-    them in another shape. On ``load_from`` with ``viewplug.CarryOverHook`` that hook reports in its place.
+    them in another shape; where no tensor at all has the name of one of the model's, the run ends. On ``load_from``
+    with ``viewplug.CarryOverHook`` that hook reports in its place.
+
+    Raises:
+        ValueError: before the first step, a checkpoint of which nothing was loaded.
     """
 
     priority = 'VERY_HIGH'  # before the hooks that note the iteration at which training begins
@@ -47,6 +51,7 @@ class ResumeCheckHook(Hook):
         self._saved: list[dict] | None = None
         self._fresh: list[dict] = []
         self._groups: list[dict] = []
+        self._checkpoint: dict | None = None
 
     def before_run(self, runner) -> None:
         """Note schedulers and the optimiser's groups as the config makes them: nothing is loaded yet."""
@@ -65,11 +70,16 @@ class ResumeCheckHook(Hook):
                     check_same_kind(saved, groups)
         elif any(isinstance(hook, CarryOverHook) for hook in runner.hooks):
             return
+        self._checkpoint = checkpoint
         tensors = tensors_of_another_shape(unwrapped(runner.model), checkpoint.get('state_dict', checkpoint))
         if tensors:
             runner.logger.warning(f'ResumeCheckHook: {tensors}')
 
     def before_train(self, runner) -> None:
+        checkpoint, self._checkpoint = self._checkpoint, None
+        if checkpoint is not None:
+            said = f'{"resume" if runner._resume else "load_from"}={runner._load_from}'
+            check_names(unwrapped(runner.model), checkpoint.get('state_dict', checkpoint), said)
         if not self._resumed:
             return
         self._resumed, loop = False, runner.train_loop
