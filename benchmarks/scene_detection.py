@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mmengine import Config
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/transfer/scenes_faster_rcnn_fpn.py'
 SCENES = ['--size', '64', '--objects', '1', '3', '--scale', '0.2', '0.4']
@@ -35,7 +37,7 @@ def fine_tune(
     if result.exists():
         row = json.loads(result.read_text())
         kept = row.pop('setting', None)
-        if kept == setting or (kept is None and was_run_with(result, scenes, checkpoint, config)):
+        if kept == setting:
             return row
         print(f'{work_dir} holds a result of another setting and is run anew', flush=True)
     options = [
@@ -67,7 +69,7 @@ def fine_tune(
 def setting_of(
     scenes: Path, seed: int, iterations: int, checkpoint: Path | None, frozen: bool, config: str
 ) -> dict[str, object]:
-    """All that a result depends on: scenes as they were drawn, the checkpoint by its content."""
+    """All that a result depends on: scenes as they were drawn, the checkpoint and the detector's config by content."""
     return dict(
         scenes=[json.loads((scenes / f'annotations/options_{split}.json').read_text()) for split in ('train', 'val')],
         seed=seed,
@@ -75,22 +77,8 @@ def setting_of(
         checkpoint=hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint else None,
         frozen=frozen,
         config=config,
+        config_sha256=hashlib.sha256(Config.fromfile(ROOT / config).pretty_text.encode()).hexdigest(),
     )
-
-
-def was_run_with(result: Path, scenes: Path, checkpoint: Path | None, config: str) -> bool:
-    """Whether a result without a setting (they came later) is surely of these scenes and this checkpoint.
-
-    The config that its run left says so; the other parts of a setting are in the names of the folders.
-    """
-    left = result.with_name(Path(config).name)
-    if not left.exists():
-        return False
-    text = left.read_text()
-    same_start = 'InitFromSSL' not in text
-    if checkpoint:
-        same_start = f"'{checkpoint}'" in text and checkpoint.stat().st_mtime <= result.stat().st_mtime
-    return same_start and f"'{scenes}/'" in text
 
 
 def last_checkpoint(work_dir: Path) -> Path:
