@@ -11,6 +11,7 @@ The same command again changes nothing, and completes what was interrupted; othe
 
 import argparse
 import functools
+import io
 import json
 import os
 import sys
@@ -112,10 +113,9 @@ def rendered(num_images: int, render, workers: int):
 def export_scene(images: Path, options: dict, index: int) -> list[dict]:
     """Write one image; returns what COCO wants to know of its objects."""
     scene = renderer(json.dumps(options)).render(index)
-    path = images / f'{index:06d}.png'
-    part = path.with_suffix('.part')
-    Image.fromarray(scene.image).save(part, 'PNG')
-    os.replace(part, path)
+    image = io.BytesIO()
+    Image.fromarray(scene.image).save(image, 'PNG')
+    write(images / f'{index:06d}.png', image.getvalue())
     return [
         dict(
             category_id=int(label) + 1,
@@ -142,8 +142,8 @@ def run_lengths(mask: np.ndarray) -> list[int]:
 
 
 def write(path: Path, content: bytes) -> None:
-    """All of it or nothing."""
-    part = path.with_suffix('.part')
+    """All of it or nothing, whoever else writes the same."""
+    part = path.with_suffix(f'.{os.getpid()}.part')
     part.write_bytes(content)
     os.replace(part, path)
 

@@ -100,3 +100,17 @@ def test_mmdet_loads_boxes_that_agree_with_its_masks(tool, tmp_path):
         assert sample['gt_bboxes_labels'].tolist() == scene['gt_bboxes_labels'].tolist()
         assert np.array_equal(sample['gt_masks'].masks, scene['gt_masks'])
         assert np.array_equal(sample['gt_masks'].get_bboxes('hbox').tensor.numpy(), scene['gt_bboxes'])
+
+
+def test_two_exports_of_the_same_scenes_do_not_take_each_others_files(tool, tmp_path, monkeypatch):
+    real, process = tool.os.replace, iter([1, 2])
+    monkeypatch.setattr(tool.os, 'getpid', lambda: next(process))
+
+    def replace(part, path):
+        monkeypatch.setattr(tool.os, 'replace', real)
+        tool.write(tmp_path / 'a.png', b'same')  # the other process, meanwhile
+        real(part, path)
+
+    monkeypatch.setattr(tool.os, 'replace', replace)
+    tool.write(tmp_path / 'a.png', b'same')
+    assert contents(tmp_path) == {Path('a.png'): b'same'}
