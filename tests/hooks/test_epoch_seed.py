@@ -114,3 +114,15 @@ def test_a_resumed_iteration_based_run_says_so_where_it_does_not_repeat_the_unbr
     resumed = iterations(tmp_path / 'broken', 6, in_batch, resume=True)
     assert (said in log_of(tmp_path / 'broken')) != in_batch
     assert (resumed == whole[3:]) == in_batch
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_run_resumed_by_another_number_of_processes_says_so(processes, tmp_path):
+    toy_runner(tmp_path, [EpochSeedHook()], max_epochs=1).train()
+    path = tmp_path / 'epoch_1.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    assert checkpoint['meta']['world_size'] == 1
+    checkpoint['meta']['world_size'] = processes
+    torch.save(checkpoint, path)
+    toy_runner(tmp_path, [EpochSeedHook()], resume=True, load_from=str(path)).train()
+    assert ('the checkpoint is of 2 process(es) and this run has 1' in log_of(tmp_path)) is (processes == 2)

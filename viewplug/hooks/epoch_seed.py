@@ -12,6 +12,9 @@ from viewplug.data_passes import tell_iters_per_pass
 from viewplug.registry import HOOKS
 from viewplug.unwrapping import unwrapped
 
+PROCESSES = 'world_size'
+"""Key in a checkpoint's ``meta``."""
+
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
@@ -19,9 +22,10 @@ class EpochSeedHook(Hook):
 
     Without it mmengine repeats the same crops in every epoch (workers that are not persistent are seeded alike each
     time) and on every rank (no workers). With it a run resumed at an epoch's end equals the unbroken one, to the bit on
-    CPU, as long as workers are not persistent: those keep random states that no checkpoint holds, which is said in
-    the log once. An iteration-based run is one epoch, and resumed it draws the numbers of its beginning again; views
-    that ``viewplug.BatchViews`` makes, from the number of the batch, are those of the unbroken one.
+    CPU, as long as there are as many processes as before, which a checkpoint notes (a warning says otherwise), and
+    workers are not persistent: those keep random states that no checkpoint holds, which is said in the log once. An
+    iteration-based run is one epoch, and resumed it draws the numbers of its beginning again; views that
+    ``viewplug.BatchViews`` makes, from the number of the batch, are those of the unbroken one.
     """
 
     priority = 'VERY_HIGH'
@@ -42,6 +46,17 @@ class EpochSeedHook(Hook):
                 f'EpochSeedHook: resumed at iteration {runner.iter} of an iteration-based loop, so this run will not '
                 'repeat the unbroken one exactly (views made sample by sample draw the numbers of the first iterations '
                 "again); views='device', which draws by the number of the batch, does."
+            )
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint['meta'][PROCESSES] = runner.world_size
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        before = checkpoint.get('meta', {}).get(PROCESSES, runner.world_size)
+        if runner._resume and before != runner.world_size:
+            runner.logger.warning(
+                f'EpochSeedHook: the checkpoint is of {before} process(es) and this run has {runner.world_size}, so it '
+                'will not repeat the unbroken one exactly: views and batch norm without sync_bn go by process.'
             )
 
     def before_train_epoch(self, runner) -> None:
