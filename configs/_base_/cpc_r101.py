@@ -1,4 +1,5 @@
 # CPC v1 on the first three stages of ResNet-101 (arXiv:1807.03748, sec. 3.3): rows are predicted from the rows above.
+# OUR CHOICE: batch norm, up to the step LN of version 2's ladder. The paper has none, on a pre-activation ResNet.
 model = dict(
     type='viewplug.CPC',
     backbone=dict(

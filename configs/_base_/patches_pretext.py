@@ -38,7 +38,7 @@ neighbours = [
 ]
 turns = [
     load_image,
-    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow'),
+    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.08, 1.0), backend='pillow'),
     flip,
     pack,
 ]

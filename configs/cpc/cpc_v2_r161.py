@@ -5,7 +5,7 @@ patch_steps = [*_base_.jitter_80, *_base_.patch_augmentation, *_base_.drop_colou
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            *_base_.whole_260,
+            *_base_.coloured_260,
             dict(type='viewplug.PatchGrid', patch_size=80, stride=36, transforms=patch_steps),
             _base_.pack_patches,
         ]

@@ -13,7 +13,7 @@ from mmengine.dataset import Compose, default_collate
 from mmengine.registry import DefaultScope
 
 from viewplug.config.shrunk_pipeline import shrunk_pipeline
-from viewplug.registry import DATASETS, MODELS
+from viewplug.registry import DATASETS, MODELS, TRANSFORMS
 from viewplug.run.demo import to_demo
 from viewplug.run.launch import train
 
@@ -76,6 +76,24 @@ def test_v1_and_v2_have_the_papers_settings():
     assert v2.model.head.loss.temperature == 10 and v2.model.head.target_dim == 64 and len(v2.model.directions) == 4
     assert (v1.optim_wrapper.optimizer.lr, v2.optim_wrapper.optimizer.lr) == (2e-4, 4e-4)
     assert v1.optim_wrapper.optimizer.type == 'Adam' and 32 * v1.train_dataloader.batch_size == 512
+
+
+def test_rotation_cuts_as_the_authors_code_does():
+    crop = next(step for step in read('rotation_r50').train_dataloader.dataset.pipeline if step.type.endswith('Crop'))
+    assert tuple(crop.crop_ratio_range) == (0.08, 1.0)
+
+
+def test_version_2_augments_every_patch_by_two_operators_and_grey_is_drawn_patch_by_patch():
+    steps = grid_of(read('cpc_v2_r161')).transforms
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        augment, jitter, grey = (TRANSFORMS.build(step) for step in read('cpc_v2_r161').patch_augmentation)
+    assert augment.num_policies == 2 and all(operator.prob == 1 for operator in augment.transforms)
+    assert (jitter.prob, grey.prob) == (0.8, 0.25)
+    assert [step.type for step in steps].count('viewplug.RandomGrayscale') == 1
+    assert 'RandomGrayscale' not in str(read('cpc_v2_r161').train_dataloader.dataset.pipeline[:-2])
+    patch = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    untouched = [np.array_equal(augment(dict(img=patch.copy()))['img'], patch) for _ in range(200)]
+    assert np.mean(untouched) < 0.1  # 0.3 where each operator comes in half of the cases
 
 
 @pytest.mark.parametrize(

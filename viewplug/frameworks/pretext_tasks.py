@@ -77,7 +77,8 @@ class RelativePositionTask(nn.Module):
     """Tell which of the eight neighbours of the middle patch another patch is (arXiv:1505.05192, sec. 3).
 
     Args:
-        standardize: as of ``viewplug.JigsawTask``; the paper does not, but drops colours.
+        standardize: as of ``viewplug.JigsawTask``; the paper does not, but drops colours (whose noise,
+            ``DropColours(fill='noise')``, it would blow up to the size of the channel that is kept).
 
     Raises:
         ValueError: a batch whose grid is not 3 x 3.
