@@ -201,6 +201,16 @@ def test_views_depend_on_the_seed_and_the_number_of_the_batch_only():
     assert torch.equal(resumed(dict(inputs=batch), training=True)['inputs'][0], two['inputs'][0])
 
 
+def test_a_compiled_step_has_the_same_views():
+    def step(views, data):
+        return views(data, True)['inputs'][0] * 2
+
+    torch.manual_seed(0)
+    data = dict(inputs=images())
+    compiled = torch.compile(step, backend='eager')
+    assert torch.equal(compiled(BatchViews([CUT], 2), data), step(BatchViews([CUT], 2), data))
+
+
 def test_the_numbers_of_views_must_match_the_kinds():
     with pytest.raises(ValueError, match=r'num_views=\[2, 6\].*1 pipelines'):
         BatchViews([CUT], [2, 6])

@@ -92,6 +92,7 @@ class BatchViews(ViewsDataPreprocessor):
             self.masking = BlockMasking(**settings)
         self.batches = 0
 
+    @torch.compiler.disable  # which takes numpy for torch, and fails to shift unsigned numbers
     def forward(self, data: dict, training: bool = False) -> dict:
         """
         Args:
