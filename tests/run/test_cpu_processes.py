@@ -4,7 +4,8 @@ import pytest
 import torch
 from mmengine import Config
 
-from viewplug.run.cpu_processes import use_gloo
+from viewplug.config.training_data import UserError
+from viewplug.run.cpu_processes import check_launcher, use_gloo
 
 DDP = dict(type='MMDistributedDataParallel', device_ids=None)
 
@@ -31,3 +32,16 @@ def test_what_the_config_says_of_the_wrapper_stays(given, wrapper, monkeypatch):
     cfg = Config(dict(given, launcher='pytorch'))
     use_gloo(cfg)
     assert (cfg.strategy.model_wrapper if 'runner_type' in given else cfg.model_wrapper_cfg) == wrapper
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'number', 'refused'), [('none', 2, True), ('none', 1, False), ('pytorch', 2, False)]
+)
+def test_processes_of_torchrun_without_a_launcher_are_refused(launcher, number, refused, monkeypatch):
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'none')
+    monkeypatch.setenv('WORLD_SIZE', str(number))
+    if not refused:
+        check_launcher(launcher)
+        return
+    with pytest.raises(UserError, match=r'torchrun has started 2 processes.*--launcher pytorch'):
+        check_launcher(launcher)

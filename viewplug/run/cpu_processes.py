@@ -1,8 +1,9 @@
-"""Several processes without a GPU."""
+"""Several processes: whether they know of each other, and what they need without a GPU."""
 
 from __future__ import annotations
 
 import logging
+import os
 
 import torch
 from mmengine import Config
@@ -10,6 +11,19 @@ from mmengine.logging import print_log
 
 from viewplug.config.training_data import UserError
 from viewplug.registry import class_name
+
+
+def check_launcher(launcher: str) -> None:
+    """
+    Raises:
+        UserError: torchrun has started several processes, and none would know of the others.
+    """
+    number = int(os.environ.get('WORLD_SIZE', 1))
+    if launcher == 'none' and number > 1 and torch.distributed.is_torchelastic_launched():
+        raise UserError(
+            f'torchrun has started {number} processes, and with --launcher none each would train a run of its own in '
+            'the same folder: add --launcher pytorch (tools/dist_train.sh CONFIG NUMBER does)'
+        )
 
 
 def use_gloo(cfg: Config) -> None:

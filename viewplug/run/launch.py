@@ -30,7 +30,7 @@ from viewplug.config.unread_names import check_names
 from viewplug.datasets import CorruptImagesError
 from viewplug.hooks.preflight import PreflightHook, check_loader
 from viewplug.host_memory import keep_freed_memory
-from viewplug.run.cpu_processes import use_gloo
+from viewplug.run.cpu_processes import check_launcher, use_gloo
 from viewplug.run.demo import to_demo
 from viewplug.run.rehearsal import rehearse
 from viewplug.run.resuming import check_whole, latest_checkpoint, resume_from
@@ -44,6 +44,7 @@ def train(args: Namespace) -> None:
     Raises:
         UserError: before the first step, with a sentence that names the key or path at fault.
     """
+    check_launcher(args.launcher)
     if args.stages and getattr(args, 'init', None):
         raise UserError('--stages starts the second stage from the first, and --init from a file: give one of them')
     cfg = read_config(args.config, args, stage=2 if args.stages else None)
