@@ -46,6 +46,9 @@ def test_what_mmengine_reads_is_read_alike(text):
         ("[dict(type='A'), {'in': dict(side='b c')}]", [dict(type='A'), {'in': dict(side='b c')}]),
         ('dict()', {}),
         ('/data/my images', '/data/my images'),
+        ('/data/my images (1)/x', '/data/my images (1)/x'),
+        ("['/data/my images', None]", ['/data/my images', None]),
+        ("[None, dict(type='X')]", [None, dict(type='X')]),
     ],
 )
 def test_dicts_and_spaces(text, value):
@@ -68,7 +71,7 @@ def test_a_dict_is_merged_as_one_of_a_config_file():
         ('key=dict(os.getcwd())', 'is not a dict as Python writes one'),
         ("key=dict(**{'a': 1})", 'is not a dict as Python writes one'),
         ("key={'a': 1", 'is not a dict as Python writes one'),
-        ('key={[1]: 2}', 'is not a dict as Python writes one'),
+        ('key=[1, dict(type=A)]', 'is not a dict as Python writes one'),
     ],
 )
 def test_what_is_no_value_is_said(text, said, capsys):

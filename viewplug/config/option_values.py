@@ -9,12 +9,14 @@ from typing import Any
 
 from mmengine.config import DictAction
 
-_DICTS = re.compile(r'[\[(\s]*(dict\(|\{)')
+_DICT = re.compile(r"""dict\(|\{\s*['"}\d]""")
+"""What looks like a dict as Python writes it, unlike ``{:06d}.jpg``."""
 
 
 class OptionAction(DictAction):
-    """mmengine's DictAction, which also takes dicts, ``KEY="dict(type='X', size=[1, 2])"`` or ``KEY="{'type': 'X'}"``,
-    alone or in lists, as Python writes them, and keeps the spaces of a text (``KEY='/data/my images'``).
+    """mmengine's DictAction, which also takes dicts, lists and tuples as Python writes them,
+    ``KEY="dict(type='X', size=[1, 2])"``, ``KEY="['/data/my images', {'type': 'X'}]"``, and keeps the spaces of a text
+    (``KEY='/data/my images'``).
 
     Raises:
         ArgumentError: no ``=``, brackets that do not match, a dict that is not Python's.
@@ -31,12 +33,20 @@ class OptionAction(DictAction):
 
     @staticmethod
     def _parse_iterable(val: str) -> Any:
-        if _DICTS.match(val):
-            return python_value(val)
-        if not any(mark in val for mark in ',[]()'):
-            return DictAction._parse_int_float_bool(val.strip('\'"'))
+        text = val.strip()
+        if text.startswith(('[', '(', '{', 'dict(')):
+            try:
+                value = python_value(text)
+            except ValueError:
+                if _DICT.search(text):
+                    raise
+            else:
+                if isinstance(value, (dict, list, tuple)):  # (1) is a tuple to mmengine
+                    return value
+        if ',' not in text and not text.startswith(('[', '(')):
+            return DictAction._parse_int_float_bool(text.strip('\'"'))
         try:
-            return DictAction._parse_iterable(val)
+            return DictAction._parse_iterable(text)
         except AssertionError as error:
             raise ValueError(str(error)) from error
         except RecursionError as error:
