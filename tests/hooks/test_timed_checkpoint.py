@@ -1,5 +1,6 @@
 """A checkpoint from time to time: it changes nothing of a run, and a crash loses no more than came behind it."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from processes import in_processes
 from toy_runs import PIPELINE, log_of, toy_runner
 from toys import ToyImages
 
-from viewplug.hooks import preemption
+from viewplug.hooks import preemption, within_epoch
 from viewplug.hooks.epoch_seed import EpochSeedHook
 from viewplug.hooks.preemption import PreemptionHook
 
@@ -57,6 +58,33 @@ def test_a_checkpoint_of_another_hook_puts_the_timed_one_off(tmp_path, monkeypat
     assert 'Saved timed' not in log_of(tmp_path)
     run(tmp_path / 'seldom', hook=PreemptionHook(minutes=3))
     assert 'Saved timed.pth after iteration 3:' in log_of(tmp_path / 'seldom')
+
+
+class Best(Hook):
+    """A checkpoint without optimiser at each step, as CheckpointHook's save_best writes them."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        runner.save_checkpoint(runner.work_dir, 'best.pth', save_optimizer=False, save_param_scheduler=False)
+
+
+def test_the_best_checkpoint_is_none_to_go_on_from(tmp_path, monkeypatch):
+    now = iter(range(10**6))
+    monkeypatch.setattr(preemption.time, 'monotonic', lambda: 60 * next(now))
+    run(tmp_path, hook=PreemptionHook(minutes=3), more=[Best()])
+    assert 'Saved timed.pth after iteration 3:' in log_of(tmp_path)
+
+
+def test_a_full_disk_ends_no_run_that_is_well(tmp_path, monkeypatch):
+    def full(work_dir, name):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    whole, _ = run(tmp_path / 'whole')
+    with monkeypatch.context() as patch:
+        patch.setattr(within_epoch, '_put_in_place', full)
+        timed, _ = run(tmp_path / 'timed', hook=PreemptionHook(minutes=OFTEN))
+    assert not differing(whole, timed)
+    assert 'timed.pth could not be saved after iteration 1: [Errno 28] No space left on device' in log_of(tmp_path)
+    assert sorted(path.name for path in (tmp_path / 'timed').glob('*.pth*')) == [f'epoch_{n}.pth' for n in (1, 2, 3)]
 
 
 def test_a_signal_leaves_one_checkpoint_within_the_epoch(tmp_path):

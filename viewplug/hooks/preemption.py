@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from viewplug.argument_kinds import check_least
 from viewplug.hooks.within_epoch import PREEMPTED, TIMED, WithinEpochHook, can_go_on, remove_unless_last
@@ -52,9 +52,10 @@ class PreemptionHook(WithinEpochHook):
         signals: their names; add ``'SIGUSR1'`` where the job asks to be told ahead of time (``--signal=USR1@120``).
         interval: steps between the processes' questions to each other, or a few more where gradients accumulate; one
             process looks at every step.
-        minutes: since any checkpoint was saved until one is saved in between, so what SIGKILL or a crash can undo; None
-            for none. Only where a resumed run can go on from there: epochs of ``viewplug.EpochLoop``, loops of
-            iterations, mmengine's Runner itself. The run is the same with and without.
+        minutes: since the last checkpoint to resume from until one is saved in between, so what SIGKILL or a crash can
+            undo; None for none. Validation, k-NN and box updates save nothing while they last. Only where a resumed
+            run can go on from there: epochs of ``viewplug.EpochLoop``, mmengine's loop of iterations, its Runner
+            itself. The run is the same with and without; a full disk is a warning.
 
     Raises:
         ValueError: a name that is no signal, an interval below 1, minutes that are not above 0.
@@ -79,8 +80,7 @@ class PreemptionHook(WithinEpochHook):
     def before_train(self, runner) -> None:
         self.received, self._saved = None, time.monotonic()
         loop = runner.train_loop
-        epochs = isinstance(loop, EpochBasedTrainLoop)
-        self._timed = isinstance(runner, Runner) and (can_go_on(loop) if epochs else True)
+        self._timed = isinstance(runner, Runner) and (isinstance(loop, IterBasedTrainLoop) or can_go_on(loop))
         if threading.current_thread() is not threading.main_thread():
             runner.logger.warning('PreemptionHook: signals reach the main thread only, and this run has another one')
             return
@@ -99,8 +99,7 @@ class PreemptionHook(WithinEpochHook):
         if several:
             all_reduce(asked, op='max')
         if asked == 1:
-            self.save(runner, TIMED, batch_idx + 1)
-            runner.logger.info(f'Saved {TIMED} after iteration {runner.iter + 1}: --resume goes on from there')
+            self._save_timed(runner, batch_idx + 1)
         elif asked == 2:
             self.save(runner, PREEMPTED, batch_idx + 1)
             self._give_back()
@@ -114,11 +113,13 @@ class PreemptionHook(WithinEpochHook):
 
     def after_train(self, runner) -> None:
         self._give_back()
-        remove_unless_last(runner.work_dir, TIMED)
+        for name in (TIMED, f'{TIMED}.part', f'{PREEMPTED}.part'):  # parts are of a kill while they were written
+            remove_unless_last(runner.work_dir, name)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         super().before_save_checkpoint(runner, checkpoint)
-        self._saved = time.monotonic()  # of whatever checkpoint
+        if 'optimizer' in checkpoint:  # the best one so far is nothing to go on from
+            self._saved = time.monotonic()
 
     def _receive(self, number: int, frame) -> None:
         if self.received and time.monotonic() - self._since > PATIENCE:  # no step since: this process hangs, or trains
@@ -131,6 +132,14 @@ class PreemptionHook(WithinEpochHook):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+    def _save_timed(self, runner, batches_done: int) -> None:
+        failed = self.save(runner, TIMED, batches_done, required=False)
+        if failed:  # the run itself is well
+            self._saved = time.monotonic()
+            runner.logger.warning(f'{TIMED} could not be saved after iteration {runner.iter + 1}: {failed}')
+        else:
+            runner.logger.info(f'Saved {TIMED} after iteration {runner.iter + 1}: --resume goes on from there')
 
     def _is_due(self) -> bool:
         seconds = math.inf if self.minutes is None else 60 * self.minutes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from mmengine.dist import all_gather_object, barrier, get_world_size, is_main_process
 from mmengine.hooks import Hook
@@ -22,12 +23,13 @@ class WithinEpochHook(Hook):
 
     _place: dict | None = None
 
-    def save(self, runner, name: str, batches_done: int) -> None:
+    def save(self, runner, name: str, batches_done: int, required: bool = True) -> OSError | None:
         """Save everything as ``name`` in the work dir and make it the checkpoint that ``--resume`` takes; call it on
         all processes, behind a step. Nothing of the run changes.
 
         Args:
             batches_done: of this epoch.
+            required: raise what the disk says; else it is returned, on the main process, and nothing is left there.
         """
         if can_go_on(runner.train_loop):
             loader = runner.train_dataloader
@@ -37,16 +39,20 @@ class WithinEpochHook(Hook):
                 sampler_seed=loader.sampler.seed,
                 random_states=all_gather_object(random_state()),
             )
-        part = f'{name}.part'
-        with averaged_running_stats(runner.model):
-            runner.save_checkpoint(runner.work_dir, part, by_epoch=False)
-        if is_main_process():
-            path = os.path.join(runner.work_dir, name)
-            os.replace(os.path.join(runner.work_dir, part), path)
-            with open(os.path.join(runner.work_dir, 'last_checkpoint'), 'w') as note:
-                note.write(path)
+        failed = None
+        try:
+            with averaged_running_stats(runner.model):
+                runner.save_checkpoint(runner.work_dir, f'{name}.part', by_epoch=False)
+            if is_main_process():
+                _put_in_place(runner.work_dir, name)
+        except OSError as error:
+            if required:
+                raise
+            failed = error
+            remove_unless_last(runner.work_dir, f'{name}.part')
         self._place = None
         barrier()  # whoever leaves first makes its launcher end the others
+        return failed
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         if self._place is not None:
@@ -68,14 +74,18 @@ def can_go_on(loop) -> bool:
     return isinstance(loop, EpochLoop) and can_skip(loop.dataloader)
 
 
+def _put_in_place(work_dir: str, name: str) -> None:
+    path = os.path.join(work_dir, name)
+    os.replace(f'{path}.part', path)
+    with open(os.path.join(work_dir, 'last_checkpoint'), 'w') as note:
+        note.write(path)
+
+
 def remove_unless_last(work_dir: str, name: str) -> None:
     """Remove a checkpoint that a later one has taken the place of."""
-    path, note = os.path.join(work_dir, name), os.path.join(work_dir, 'last_checkpoint')
-    if not (is_main_process() and os.path.exists(path) and os.path.exists(note)):
-        return
-    with open(note) as file:
-        if os.path.basename(file.read()) != name:
-            os.remove(path)
+    path, note = Path(work_dir, name), Path(work_dir, 'last_checkpoint')
+    if is_main_process() and path.exists() and (not note.exists() or Path(note.read_text()).name != name):
+        path.unlink()
 
 
 def _data(loader: DataLoader) -> dict[str, int | None]:
