@@ -10,14 +10,22 @@ from torch import Tensor, nn
 # What MODEL.RESNETS has where a config does not say; DEPTH and STRIDE_IN_1X1 are always said.
 DEFAULTS = dict(STEM_OUT_CHANNELS=64, RES2_OUT_CHANNELS=256, NUM_GROUPS=1, WIDTH_PER_GROUP=64, RES5_DILATION=1)
 NARROW = "detectron2's build_resnet_backbone refuses another RES2_OUT_CHANNELS than 64 at depths 18 and 34"
+C4 = "for C4 models: MODEL.RESNETS.OUT_FEATURES is as they have it, and the res5 of their RoI head starts anew"
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+def depth_of(blocks: Sequence[int], bottleneck: bool) -> int | None:
+    """Of the ResNet whose stages, or whose first three, have so many blocks; None where detectron2 has none."""
+    found = (depth for depth, all_blocks in BLOCKS.items() if all_blocks[: len(blocks)] == tuple(blocks))
+    return next((depth for depth in found if (depth >= 50) == bottleneck and len(blocks) >= 3), None)
 
 
 def resnet_settings(weights: dict[str, Tensor], recorded: dict, depth: int) -> dict:
     """``MODEL.RESNETS`` for a ResNet of this depth.
 
     Args:
-        weights: under torchvision's names. Widths and groups are read off its first convolutions.
+        weights: under torchvision's names. Widths and groups are read off its first convolutions. Without ``layer4``
+            they are the backbone of a C4 model.
         recorded: the backbone in the config of the run, for what leaves no trace in weights.
     """
     stem, inner, out = (
