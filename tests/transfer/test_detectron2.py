@@ -16,13 +16,17 @@ from viewplug.transfer.export import export
 from viewplug.transfer.init_from_ssl import InitFromSSL
 
 R50 = dict(type='mmpretrain.ResNet', depth=50, stem_channels=8, base_channels=8, out_indices=(0, 1, 2, 3))
-C4 = dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,))
+C4 = dict(R50, num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(0, 1, 2))
 NARROW = 'STEM_OUT_CHANNELS: 8; MODEL.RESNETS.RES2_OUT_CHANNELS: 32; MODEL.RESNETS.WIDTH_PER_GROUP: 8'
 NETWORKS = {
     'resnet18': (dict(R50, depth=18, stem_channels=64, base_channels=64), 'DEPTH: 18', 'RES2_OUT_CHANNELS: 64'),
     'resnet50': (R50, 'DEPTH: 50', 'STRIDE_IN_1X1: False', NARROW),
     'caffe': (dict(R50, style='caffe'), 'STRIDE_IN_1X1: True'),
     'dilated': (dict(R50, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)), 'RES5_DILATION: 2'),
+    'c4': (C4, 'DEPTH: 50', "OUT_FEATURES: ['res4']", 'the res5 of its RoI head starts anew'),
+    'cpc': (dict(C4, depth=101, out_indices=(2,)), 'DEPTH: 101', "OUT_FEATURES: ['res4']"),
+    'c4_of_res3': (dict(C4, depth=152, out_indices=(1,)), 'DEPTH: 152', "OUT_FEATURES: ['res4']"),
+    'c4_resnet34': (dict(C4, depth=34, stem_channels=64, base_channels=64), 'DEPTH: 34', "OUT_FEATURES: ['res4']"),
     'resnext': (dict(R50, type='mmpretrain.ResNeXt', groups=2, width_per_group=4), 'WIDTH_PER_GROUP: 4', 'GROUPS: 2'),
 }
 
@@ -33,7 +37,8 @@ def test_the_line_names_the_settings_of_detectron2s_resnet_and_its_features_are_
     random_run(tmp_path, backbone)
     load = export(tmp_path / 'run.pth', tmp_path / 'r.pkl', 'detectron2')['load']
     assert all(setting in load for setting in settings), load
-    assert load.endswith("  # features compared with those of such a ResNet of torchvision's blocks")
+    assert "  # features compared with those of such a ResNet of torchvision's blocks" in load
+    assert ('C4' in load) == (name.startswith(('c4', 'cpc')))
 
 
 @pytest.mark.parametrize('name', NETWORKS)
@@ -49,11 +54,12 @@ def test_detectron2_itself_gives_the_features_of_the_run(name, tmp_path):
     load = export(tmp_path / 'run.pth', tmp_path / 'r.pkl', 'detectron2')['load']
     cfg = get_cfg()
     cfg.MODEL.RESNETS.OUT_FEATURES = ['res2', 'res3', 'res4', 'res5']
-    for key, value in re.findall(r'MODEL\.RESNETS\.(\w+): (\w+)', load):
+    for key, value in re.findall(r'MODEL\.RESNETS\.(\w+): (.+?)(?=;|  #)', load):
         cfg.MODEL.RESNETS[key] = ast.literal_eval(value)
     theirs = build_resnet_backbone(cfg, ShapeSpec(channels=3)).eval()
     DetectionCheckpointer(theirs).load(str(tmp_path / 'r.pkl'))
     images = torch.randn(1, 3, 96, 64)
+    model.out_indices = {3: (2,), 4: (0, 1, 2, 3)}[model.num_stages]  # C4's OUT_FEATURES are of res4 alone
     for mine, other in zip(model(images), theirs(images).values(), strict=True):
         assert (mine - other).abs().max() <= 1e-5 * mine.abs().max()
 
@@ -66,7 +72,13 @@ def test_detectron2_itself_gives_the_features_of_the_run(name, tmp_path):
         (dict(R50, type='mmpretrain.SEResNet'), r'layer1\.0\.se_layer\.conv1\.conv\.weight is unknown'),
         (dict(R50, avg_down=True), r'layer2\.0\.downsample\.0\.weight is missing'),
         (dict(R50, norm_cfg=dict(type='BN', eps=0.1)), r"its features of a random image differ .*'eps': 0\.1"),
-        (dict(R50, **C4), r'no model of detectron2 is known for the mmpretrain\.ResNet'),
+        (dict(C4, norm_cfg=dict(type='BN', eps=0.1)), r"its features of a random image differ .*'eps': 0\.1"),
+        (dict(C4, strides=(1, 2, 1)), r'its features of a random image differ .*strides=\[1, 2, 1\]'),
+        (dict(C4, norm_cfg=dict(type='GN', num_groups=4)), r'bn1\.running_mean is missing'),
+        (
+            dict(C4, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,)),
+            r'no model of detectron2 is known',
+        ),
         (VIT, r"no name for a ViT; take timm, which detectron2's ViTDet reads: .*\?matching_heuristics=True"),
     ],
 )

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 # What MODEL.RESNETS has where a config does not say; DEPTH and STRIDE_IN_1X1 are always said.
 DEFAULTS = dict(STEM_OUT_CHANNELS=64, RES2_OUT_CHANNELS=256, NUM_GROUPS=1, WIDTH_PER_GROUP=64, RES5_DILATION=1)
 NARROW = "detectron2's build_resnet_backbone refuses another RES2_OUT_CHANNELS than 64 at depths 18 and 34"
-C4 = "for C4 models: MODEL.RESNETS.OUT_FEATURES is as they have it, and the res5 of their RoI head starts anew"
+C4 = 'the backbone of a C4 model, res2 to res4: the res5 of its RoI head starts anew'
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 def depth_of(blocks: Sequence[int], bottleneck: bool) -> int | None:
     """Of the ResNet whose stages, or whose first three, have so many blocks; None where detectron2 has none."""
-    found = (depth for depth, all_blocks in BLOCKS.items() if all_blocks[: len(blocks)] == tuple(blocks))
-    return next((depth for depth in found if (depth >= 50) == bottleneck and len(blocks) >= 3), None)
+    found = [depth for depth, usual in BLOCKS.items() if tuple(blocks) in (usual, usual[:3])]
+    return next((depth for depth in found if (depth >= 50) == bottleneck), None)
 
 
 def resnet_settings(weights: dict[str, Tensor], recorded: dict, depth: int) -> dict:
@@ -33,6 +33,8 @@ def resnet_settings(weights: dict[str, Tensor], recorded: dict, depth: int) -> d
         for name in ('conv1.weight', 'layer1.0.conv2.weight', 'layer1.0.conv3.weight')
     )
     settings = dict(DEPTH=depth, STRIDE_IN_1X1=recorded.get('style') == 'caffe')
+    if not any(name.startswith('layer4.') for name in weights):
+        settings['OUT_FEATURES'] = ['res4']
     widths = dict(STEM_OUT_CHANNELS=stem and stem[0])
     if depth < 50:
         widths |= dict(RES2_OUT_CHANNELS=inner and inner[0])
@@ -45,7 +47,7 @@ def resnet_settings(weights: dict[str, Tensor], recorded: dict, depth: int) -> d
 
 
 def network(settings: dict) -> nn.Module:
-    """What detectron2 computes under ``settings``, of torchvision's blocks and names; gives the map of res5."""
+    """What detectron2 computes under ``settings``, of torchvision's blocks and names; gives the last map."""
     from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 
     made = DEFAULTS | settings
@@ -53,7 +55,8 @@ def network(settings: dict) -> nn.Module:
     stem = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3, bias=False)
     layers = OrderedDict(conv1=stem, bn1=nn.BatchNorm2d(channels), relu=nn.ReLU(), maxpool=nn.MaxPool2d(3, 2, 1))
     base_width = 256 * made['WIDTH_PER_GROUP'] / out  # torchvision's, for 64 * out / 256 planes
-    for stage, number in enumerate(BLOCKS[made['DEPTH']]):
+    last = 3 if 'OUT_FEATURES' in made else 4  # detectron2 builds no stage behind the last that it gives
+    for stage, number in enumerate(BLOCKS[made['DEPTH']][:last]):
         dilation = made['RES5_DILATION'] if stage == 3 else 1
         blocks = []
         for stride in _strides(stage, number, dilation):

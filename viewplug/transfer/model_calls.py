@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from viewplug.transfer.detectron2_resnet import NARROW, resnet_settings
+from viewplug.transfer.detectron2_resnet import C4, NARROW, depth_of, resnet_settings
 
 # Blocks of a ResNet's stages, and whether they are bottlenecks -> what both libraries call it.
 RESNETS = {
@@ -103,18 +103,28 @@ def calls_by_name(recorded: dict) -> list[Call]:
 
 def _resnets(library: str, weights: dict, recorded: dict) -> list[Call]:
     blocks = [len({key.split('.')[1] for key in weights if key.startswith(f'layer{i}.')}) for i in (1, 2, 3, 4)]
-    names = RESNETS.get((*blocks, 'layer1.0.conv3.weight' in weights), ())
+    bottleneck = 'layer1.0.conv3.weight' in weights
+    if library == 'detectron2':
+        return _detectron2s_resnet(weights, recorded, [number for number in blocks if number], bottleneck)
+    names = RESNETS.get((*blocks, bottleneck), ())
     if library == 'torchvision':
         return [Call(library, name, {}) for name in names]
-    if library == 'detectron2':  # one class for all of them
-        settings = resnet_settings(weights, recorded, int(names[0].removeprefix('resnet'))) if names else {}
-        note = NARROW if 'layer1.0.conv3.weight' not in weights and settings.get('RES2_OUT_CHANNELS') != 64 else ''
-        return [Call(library, name, settings, note) for name in names]
     if 'conv1.0.weight' in weights:
         names = [f'{name}{ending}' for name in names[:1] for ending in DEEP_STEMS]
     stem = weights.get('conv1.weight', weights.get('conv1.0.weight'))
     settings = dict(_channels(3 if stem is None else stem.shape[1]), num_classes=0)
     return [Call(library, name, settings) for name in names]
+
+
+def _detectron2s_resnet(weights: dict, recorded: dict, blocks: list[int], bottleneck: bool) -> list[Call]:
+    """One class for all of them."""
+    depth = depth_of(blocks, bottleneck)
+    if depth is None:
+        return []
+    settings = resnet_settings(weights, recorded, depth)
+    notes = [C4] if 'OUT_FEATURES' in settings else []
+    notes += [NARROW] if not bottleneck and settings.get('RES2_OUT_CHANNELS') != 64 else []
+    return [Call('detectron2', f'resnet{depth}', settings, '; '.join(notes))]
 
 
 def _vits(weights: dict, recorded: dict) -> list[Call]:

@@ -70,6 +70,8 @@ class RunFeatures:
 
     def _trained(self, image: Tensor, left_out: dict | None = None) -> Tensor:
         settings = {key: value for key, value in self.recorded.items() if key not in (left_out or {})}
+        if left_out and 'num_stages' in settings:  # the default may be of a stage that the backbone has not
+            settings['out_indices'] = (settings['num_stages'] - 1,)
         backbone = recorded_backbone(settings, self.weights, self.scope)
         # mmpretrain's backbones for masked images give the features of the whole image with mask=None.
         options = dict(mask=None) if 'mask' in inspect.signature(backbone.forward).parameters else {}
