@@ -41,6 +41,8 @@ def scope():
 def test_strength_one_changes_nothing_and_zero_leaves_the_crop():
     assert strengthened(VIEW, 1) == VIEW
     assert strengthened(VIEW, 0) == [CROP]
+    turned = dict(type='NumpyToPIL', to_rgb=True)
+    assert strengthened([turned, *VIEW, dict(type='PILToNumpy')], 0) == [turned, CROP, dict(type='PILToNumpy')]
     assert strengthened([dict(type='Resize', scale=8), *VIEW], 0) == [dict(type='Resize', scale=8), CROP]
 
 

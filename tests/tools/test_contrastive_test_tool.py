@@ -119,20 +119,6 @@ def test_networks_are_compared_on_the_views_of_one_of_their_configs(tool, files,
     assert same == others and 'other views' not in capsys.readouterr().out
 
 
-def test_views_of_another_config_are_normalised_as_the_network_is_used_to():
-    from mmengine import Config
-
-    from viewplug.evaluation.borrowed_views import with_views_of
-
-    own = Config(dict(data_preprocessor=dict(type='A', mean=[1, 2, 3], std=[4, 5, 6])))
-    other = Config(
-        dict(data_preprocessor=dict(type='B', mean=[0] * 3, to_rgb=True, size=9), train_dataloader=dict(a=1))
-    )
-    borrowed = with_views_of(own, other)
-    assert borrowed.data_preprocessor == dict(type='B', mean=[1, 2, 3], std=[4, 5, 6], size=9)
-    assert borrowed.train_dataloader == dict(a=1) and other.data_preprocessor.to_rgb
-
-
 @pytest.mark.parametrize('views', ['sample', 'device'])
 def test_files_that_cannot_be_read_are_not_tested(views, tool, files, tmp_path, capsys):
     folder = make_folder(tmp_path / 'images', number=4)

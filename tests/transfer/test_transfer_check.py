@@ -202,7 +202,9 @@ LOADED_RGB = dict(LOADED, pipeline=[LOADED['pipeline'][0], *BGR_TO_RGB])
         (dict(type='RepeatDataset', times=2, dataset=LOADED), False, 'BGR'),
         (LOADED_RGB, False, 'RGB'),
         (dict(type='CIFAR10', pipeline=[dict(type='PackInputs')]), False, 'RGB'),
+        (dict(type='CIFAR10', pipeline=[dict(type='PackInputs')]), True, 'BGR'),  # turned round, whatever it is called
         (dict(type='viewplug.ShapeScenes', pipeline=[]), False, 'BGR'),
+        (dict(type='viewplug.TarShards', pipeline=[]), False, 'BGR'),
         (dict(type='viewplug.ShapeScenes', pipeline=[dict(type='NumpyToPIL', to_rgb=True)]), False, 'RGB'),  # --demo
     ],
 )

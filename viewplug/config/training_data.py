@@ -10,6 +10,9 @@ from viewplug.config.model_config import preprocessor_config
 from viewplug.registry import class_name
 
 DOWNLOADABLE = ('CIFAR', 'MNIST', 'STL10', 'TinyImageNet')
+GIVE_BGR = ('ShapeScenes', 'TarShards')
+GIVE_RGB = ('CIFAR10', 'CIFAR100', 'STL10', 'MNIST', 'FashionMNIST')
+"""Data sets that need no loading step, by the order of their channels."""
 BGR_TO_RGB = [dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy')]
 """mmcv's loader gives BGR, and only mmpretrain's way through PIL changes that."""
 
@@ -53,7 +56,8 @@ def set_data_root(cfg: Config, root: str) -> None:
     loads = any(step.type.split('.')[-1].startswith('Load') for step in pipeline)
     if not loads:  # the data set gave images itself: in BGR, as what the pre-processor swaps, or in RGB
         preprocessor = preprocessor_config(cfg)
-        bgr = preprocessor.get('to_rgb') or class_name(own.type) == 'ShapeScenes'
+        kind = class_name(own.type)
+        bgr = kind in GIVE_BGR or (preprocessor.get('to_rgb') and kind not in GIVE_RGB)
         pipeline = [dict(type='LoadImageFromFile'), *([] if bgr else BGR_TO_RGB), *pipeline]
     cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
     cfg.in_memory = False  # a folder may hold anything

@@ -10,6 +10,7 @@ from mmengine import Config
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 
+from viewplug.config.channel_order import CONVERSIONS
 from viewplug.config.model_config import preprocessor_config
 from viewplug.config.training_data import leaf_configs
 from viewplug.evaluation.stand_ins import without_stand_ins
@@ -138,7 +139,8 @@ def set_view_pairs(cfg: Config, strength: float, own_crops: bool = False) -> lis
 
 
 def strengthened(pipeline: list[dict], strength: float) -> list[dict]:
-    """A view's transforms at ``strength`` times the augmentation: 0 leaves crop and resize, 1 changes nothing.
+    """A view's transforms at ``strength`` times the augmentation: 0 leaves crop and resize (and the way to PIL
+    and back, which may turn the channels round), 1 changes nothing.
 
     ColorJitter's ranges are multiplied, as SimCLR's s does (appendix A); what has a probability is applied so much more
     often, never more than always; what has none is applied in this share of the cases, above 1 always.
@@ -150,7 +152,7 @@ def strengthened(pipeline: list[dict], strength: float) -> list[dict]:
         raise ValueError(f'strength must be at least 0 (crop and resize only), got {strength}')
     found = []
     for step in pipeline:
-        if _name(step).endswith(('Crop', 'Resize')):
+        if _name(step).endswith(('Crop', 'Resize', *CONVERSIONS)):
             found.append(dict(step))
         elif strength > 0:
             found.append(dict(step) if strength == 1 else _scaled(step, strength))

@@ -5,10 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
-from mmengine.config import ConfigDict
-
+from viewplug.config.channel_order import order_seen
 from viewplug.config.model_config import preprocessor_config
-from viewplug.config.training_data import leaf_configs
 
 
 def recorded_config(checkpoint: dict) -> dict:
@@ -50,20 +48,17 @@ def recorded_normalisation(config: dict) -> dict:
 def recorded_order(config: dict) -> str | None:
     """Channels as the network saw them, 'RGB' or 'BGR'; None where the config has no data preprocessor.
 
-    mmcv's loaders give BGR, and so does ``viewplug.ShapeScenes``; data sets that hold their images (CIFAR) give RGB.
+    A data set that is not known is believed to give the order that the preprocessor's switch is named for, else RGB.
     """
-    seen = preprocessor_config(config)
-    if not isinstance(seen, dict) or not seen:
+    settings = preprocessor_config(config)
+    if not isinstance(settings, dict) or not settings:
         return None
-    if seen.get('to_rgb') or seen.get('bgr_to_rgb'):
-        return 'RGB'
-    leaves = leaf_configs(ConfigDict(config.get('train_dataloader') or {}).get('dataset'))
-    for leaf in leaves[:1]:
-        steps = {str(step.get('type')).split('.')[-1]: step for step in leaf.get('pipeline') or [] if step}
-        turned = (steps.get('NumpyToPIL') or {}).get('to_rgb')
-        bgr = str(leaf.get('type')).endswith('ShapeScenes') or any(name.startswith('Load') for name in steps)
-        return 'BGR' if bgr and not turned else 'RGB'
-    return None
+    seen = order_seen(config)
+    if seen and seen.known:
+        return seen.known
+    if settings.get('rgb_to_bgr'):
+        return 'BGR'
+    return 'RGB' if seen or settings.get('to_rgb') or settings.get('bgr_to_rgb') else None
 
 
 def _value(node: ast.expr):
