@@ -62,6 +62,7 @@ def toy_runner(
     accumulative_counts: int = 1,
     sampler: dict | None = None,
     randomness: dict | None = None,
+    kind: type = Runner,
     **changes,
 ) -> Runner:
     model = dict(
@@ -71,7 +72,7 @@ def toy_runner(
         branches=dict(image=branch or hcl_branch(input_size=32, queue_len=12)),
         data_preprocessor=data_preprocessor or dict(mean=[127.5] * 3, std=[127.5] * 3),
     )
-    return Runner(
+    return kind(
         model=model,
         work_dir=str(work_dir),
         experiment_name=f'toy_{next(numbers)}',

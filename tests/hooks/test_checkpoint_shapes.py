@@ -1,8 +1,9 @@
-"""ResumeCheckHook names tensors that a checkpoint has in another shape."""
+"""ResumeCheckHook names tensors that a checkpoint has in another shape, and refuses one that brings nothing."""
 
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import FlexibleRunner, Runner
 from mmpretrain.models import VisionTransformer
 from toy_runs import Diary, log_of, toy_runner
 from toys import mlp_branch, toy_resnet
@@ -86,14 +87,65 @@ def test_names_that_are_set_right_on_the_way_are_loaded(prefix, hooks, first, tm
     assert torch.equal(runner.model.state_dict()[name], state[name])
 
 
-def test_a_checkpoint_without_one_name_of_the_model_is_refused(first, tmp_path):
+def under_other_names(first, tmp_path) -> str:
     checkpoint = torch.load(first, weights_only=False)
-    torch.save({f'net.{key}': value for key, value in checkpoint['state_dict'].items()}, tmp_path / 'other.pth')
-    runner = toy_runner(
-        tmp_path, [ResumeCheckHook()], branch=mlp_branch(queue_len=12), load_from=str(tmp_path / 'other.pth')
-    )
+    checkpoint['state_dict'] = {f'net.{key}': value for key, value in checkpoint['state_dict'].items()}
+    torch.save(checkpoint, tmp_path / 'other.pth')
+    return str(tmp_path / 'other.pth')
+
+
+@pytest.mark.parametrize('resume', [False, True])
+@pytest.mark.parametrize('kind', [Runner, FlexibleRunner])
+def test_a_checkpoint_without_one_name_of_the_model_is_refused(kind, resume, first, tmp_path):
+    path = under_other_names(first, tmp_path)
+    changes = dict(branch=mlp_branch(queue_len=12), load_from=path, resume=resume, kind=kind)
     said = (
-        r"load_from=.*other\.pth: nothing was loaded.* model's \d+ \(net\.backbone\S+ there, backbone\S+ here\).*--init"
+        rf"{'resume' if resume else 'load_from'}=.*other\.pth: nothing was loaded.* model's \d+ parameters "
+        r'\(net\.backbone\S+ there, backbone\S+ here\).*--init'
     )
     with pytest.raises(ValueError, match=said):
+        toy_runner(tmp_path, [ResumeCheckHook()], **changes).train()
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_mmengines_flexible_runner_goes_on_from_a_checkpoint_that_fits(resume, first, tmp_path):
+    changes = dict(branch=mlp_branch(queue_len=12), load_from=first, resume=resume, kind=FlexibleRunner)
+    runner = toy_runner(tmp_path / 'second', [ResumeCheckHook(), Diary(stop_before=int(resume))], **changes)
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    name = 'backbone.conv1.weight'
+    loaded = torch.load(first, weights_only=False)['state_dict'][name]
+    assert torch.equal(runner.model.state_dict()[name], loaded)
+
+
+def test_names_that_the_model_itself_sets_right_are_loaded(first, tmp_path):
+    def rename(state, *_):
+        for key in list(state):
+            state[key.removeprefix('net.')] = state.pop(key)
+
+    changes = dict(branch=mlp_branch(queue_len=12), load_from=under_other_names(first, tmp_path), max_epochs=1)
+    runner = toy_runner(tmp_path, [ResumeCheckHook(), Diary(stop_before=0)], **changes)
+    runner.model._register_load_state_dict_pre_hook(rename)
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    name = 'backbone.conv1.weight'
+    loaded = torch.load(first, weights_only=False)['state_dict'][name]
+    assert torch.equal(runner.model.state_dict()[name], loaded)
+
+
+def test_names_that_revise_keys_sets_right_are_loaded(first, tmp_path):
+    path = under_other_names(first, tmp_path)
+    runner = toy_runner(tmp_path, [ResumeCheckHook()], branch=mlp_branch(queue_len=12), max_epochs=1)
+    runner._init_model_weights = lambda: None  # mmengine's would overwrite what is loaded before the run
+    runner.load_checkpoint(path, revise_keys=[(r'^net\.', '')])
+    runner.train()
+    assert runner.iter == 2
+
+
+def test_a_load_by_hand_that_brings_nothing_is_refused(first, tmp_path):
+    path = under_other_names(first, tmp_path)
+    runner = toy_runner(tmp_path, [ResumeCheckHook()], branch=mlp_branch(queue_len=12), max_epochs=1)
+    runner._init_model_weights = lambda: None
+    runner.load_checkpoint(path)
+    with pytest.raises(ValueError, match='^load_checkpoint: nothing was loaded'):
         runner.train()

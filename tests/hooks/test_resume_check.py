@@ -8,6 +8,7 @@ import torch
 from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import FlexibleRunner
 from torch import nn
 from toy_runs import PIPELINE, log_of, toy_runner
 from toys import ToyImages, mlp_branch
@@ -120,6 +121,39 @@ def test_more_epochs_after_a_finished_run_follow_the_schedule_of_the_longer_run(
     (warning,) = warnings_of(tmp_path / 'broken')
     assert all(difference in warning for difference in differences), warning
     assert 'after epoch 2 the run goes on with' in warning
+
+
+class Rates(Hook):
+    def __init__(self) -> None:
+        self.taken: list[float] = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        self.taken += [group['lr'] for group in runner.optim_wrapper.optimizer.param_groups]
+
+
+def test_mmengines_flexible_runner_which_loads_before_its_run_begins_follows_the_longer_run_too(tmp_path):
+    def rates(folder, epochs: int, **changes) -> list[float]:
+        seen = Rates()
+        changes = dict(branch=mlp_branch(queue_len=12), default_hooks=CHECK, kind=FlexibleRunner) | changes
+        runner = toy_runner(folder, [seen], max_epochs=epochs, **changes)
+        runner.param_schedulers = cosine(epochs)
+        runner.train()
+        return seen.taken
+
+    whole = rates(tmp_path / 'whole', 4)
+    assert rates(tmp_path / 'broken', 2) != whole[:4]
+    assert rates(tmp_path / 'broken', 4, resume=True) == whole[4:]
+    (warning,) = warnings_of(tmp_path / 'broken')
+    assert 'T_max 4 in the checkpoint, 8 in' in warning
+
+
+def test_a_run_that_was_evaluated_before_goes_on(tmp_path):
+    run(tmp_path, cosine(2), epochs=1)
+    runner = toy_runner(tmp_path, branch=mlp_branch(queue_len=12), default_hooks=CHECK, resume=True)
+    runner.param_schedulers = cosine(2)
+    runner.load_or_resume()  # as Runner.val does
+    runner.train()
+    assert runner.epoch == 2
 
 
 def test_without_the_hook_the_old_schedule_goes_on(tmp_path):
@@ -258,7 +292,6 @@ def test_of_several_optimisers_each_is_compared_with_its_own():
     wrapper = OptimWrapperDict(**{name: OptimWrapper(optimizer) for name, optimizer in several.items()})
     runner = SimpleNamespace(optim_wrapper=wrapper, param_schedulers={}, model=model, hooks=[], _resume=True)
     saved, hook = wrapper.state_dict(), ResumeCheckHook()
-    hook.before_run(runner)
     checkpoint = dict(state_dict=model.state_dict(), param_schedulers={}, optimizer=saved)
     hook.after_load_checkpoint(runner, checkpoint)
     with pytest.raises(ValueError, match='of another optimiser'):

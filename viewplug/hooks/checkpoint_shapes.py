@@ -1,10 +1,12 @@
-"""Tensors that a model does not take from a checkpoint, because they have another shape or name there."""
+"""What a model does not take from a checkpoint: tensors of another shape there, or all of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
+
+from viewplug.targets import MomentumTarget
 
 NUM_NAMED = 3
 
@@ -34,23 +36,47 @@ def tensors_of_another_shape(model: nn.Module, state: Mapping[str, object]) -> s
     )
 
 
-def check_names(model: nn.Module, state: Mapping[str, object], said: str) -> None:
-    """
-    Args:
-        state: what was loaded, as it was behind the hooks that rename tensors.
-        said: where it comes from, ``load_from=PATH``.
+class LoadWitness:
+    """Notes a model's parameters right before a checkpoint is loaded, to tell afterwards whether any was.
 
-    Raises:
-        ValueError: not one tensor has the name of one of the model's, so that nothing was loaded.
+    Torch's count of the changes of each tells it, and not the names in the checkpoint: hooks, ``revise_keys`` and the
+    modules themselves set names right on the way.
+
+    Args:
+        model: whole on each process, not in shards.
+        state: what will be loaded.
     """
-    source, wanted = _source(state), model.state_dict()
-    if source.keys().isdisjoint(wanted):
-        there, here = next(iter(source), 'nothing'), next(iter(wanted))
-        raise ValueError(
-            f"{said}: nothing was loaded, because no tensor there has the name of one of the model's {len(wanted)} "
-            f'({there} there, {here} here); tools/train.py --init finds weights under other names, or give it the '
-            'checkpoint of such a model'
-        )
+
+    def __init__(self, model: nn.Module, state: Mapping[str, object]) -> None:
+        self._model = model
+        self._before = _changes(model)
+        self._there = next(iter(_source(state)), 'nothing')
+
+    def check(self, said: str) -> None:
+        """
+        Args:
+            said: where the checkpoint comes from, ``load_from=PATH``.
+
+        Raises:
+            ValueError: nothing was loaded since.
+        """
+        if self._before and _changes(self._model) == self._before:
+            here = next(iter(self._before))
+            raise ValueError(
+                f"{said}: nothing was loaded, because no tensor there has name and shape of one of the model's "
+                f'{len(self._before)} parameters ({self._there} there, {here} here); tools/train.py --init finds '
+                'weights under other names, or give it the checkpoint of such a model'
+            )
+
+
+def _changes(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Which tensor each parameter is, and how often it was changed in place.
+
+    A momentum target's are left out: where a checkpoint lacks them, ``viewplug.Siamese`` copies the online ones.
+    """
+    target = getattr(model, 'target', None)
+    copied = {id(one) for one in target.parameters()} if isinstance(target, MomentumTarget) else set()
+    return {name: (id(one), one._version) for name, one in model.named_parameters() if id(one) not in copied}
 
 
 def _source(state: Mapping[str, object]) -> dict[str, object]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
+from torch.nn.parallel import DistributedDataParallel
 
 from viewplug.epoch_loop import EpochLoop
 from viewplug.hooks.carry_over import CarryOverHook
-from viewplug.hooks.checkpoint_shapes import check_names, tensors_of_another_shape
+from viewplug.hooks.checkpoint_shapes import LoadWitness, tensors_of_another_shape
 from viewplug.hooks.optimizer_settings import check_same_kind, follow_config
 from viewplug.hooks.schedule_differences import schedule_differences
 from viewplug.registry import HOOKS
@@ -37,8 +39,8 @@ class ResumeCheckHook(Hook):
     by; ``target.steps`` is scaled alike, so that the target's momentum is that of an unbroken run.
 
     A last warning names tensors that keep their initial values because a checkpoint (resumed or ``load_from``) has
-    them in another shape; where no tensor at all has the name of one of the model's, the run ends. On ``load_from``
-    with ``viewplug.CarryOverHook`` that hook reports in its place.
+    them in another shape; where no parameter at all was loaded, the run ends (of weights in shards nobody asks). On
+    ``load_from`` with ``viewplug.CarryOverHook`` that hook reports in its place.
 
     Raises:
         ValueError: before the first step, a checkpoint of which nothing was loaded.
@@ -51,18 +53,15 @@ class ResumeCheckHook(Hook):
         self._saved: list[dict] | None = None
         self._fresh: list[dict] = []
         self._groups: list[dict] = []
-        self._checkpoint: dict | None = None
-
-    def before_run(self, runner) -> None:
-        """Note schedulers and the optimiser's groups as the config makes them: nothing is loaded yet."""
-        self._resumed = False
-        if isinstance(runner.optim_wrapper, OptimWrapper):
-            self._fresh = [dict(vars(scheduler)) for scheduler in _flat(runner.param_schedulers)]
-            self._groups = [dict(group) for group in _param_groups(runner)]
+        self._witness: LoadWitness | None = None
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """What ``checkpoint`` says, and the run as its config makes it: nothing has been loaded into it yet."""
         if runner._resume:
-            self._resumed = True
+            self._resumed = not isinstance(runner.optim_wrapper, dict)  # an evaluation before the training resumes too
+            if isinstance(runner.optim_wrapper, OptimWrapper):
+                self._fresh = [dict(vars(scheduler)) for scheduler in _flat(runner.param_schedulers)]
+                self._groups = [dict(group) for group in _param_groups(runner)]
             complete = 'optimizer' in checkpoint and 'param_schedulers' in checkpoint
             self._saved = _flat(checkpoint['param_schedulers']) if complete else None
             if complete and self._groups:
@@ -70,16 +69,18 @@ class ResumeCheckHook(Hook):
                     check_same_kind(saved, groups)
         elif any(isinstance(hook, CarryOverHook) for hook in runner.hooks):
             return
-        self._checkpoint = checkpoint
-        tensors = tensors_of_another_shape(unwrapped(runner.model), checkpoint.get('state_dict', checkpoint))
+        model, state = unwrapped(runner.model), checkpoint.get('state_dict', checkpoint)
+        tensors = tensors_of_another_shape(model, state)
         if tensors:
             runner.logger.warning(f'ResumeCheckHook: {tensors}')
+        if not is_model_wrapper(runner.model) or isinstance(runner.model, DistributedDataParallel):
+            self._witness = LoadWitness(model, state)
 
     def before_train(self, runner) -> None:
-        checkpoint, self._checkpoint = self._checkpoint, None
-        if checkpoint is not None:
-            said = f'{"resume" if runner._resume else "load_from"}={runner._load_from}'
-            check_names(unwrapped(runner.model), checkpoint.get('state_dict', checkpoint), said)
+        witness, self._witness = self._witness, None
+        if witness is not None:
+            path = runner._load_from or runner._resume  # FlexibleRunner takes resume=PATH too
+            witness.check(f'{"resume" if runner._resume else "load_from"}={path}' if path else 'load_checkpoint')
         if not self._resumed:
             return
         self._resumed, loop = False, runner.train_loop
