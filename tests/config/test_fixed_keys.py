@@ -1,7 +1,9 @@
 """Keys that mmengine passes over."""
 
+import inspect
+
 import pytest
-from mmengine import Config
+from mmengine import Config, _strategy
 from torch import nn
 
 from viewplug.config import fixed_keys
@@ -49,6 +51,18 @@ CHECKPOINT = dict(type='CheckpointHook', interval=10, max_keep_ckpts=3, by_epoch
             dict(runner_type='FlexibleRunner', strategy=dict(type='SingleDeviceStrategy'), compile=True),
             r'^FlexibleRunner passes over compile=True: set speed\.compile_backbone, and compile=None',
         ),
+        (
+            dict(runner_type='FlexibleRunner', strategy=dict(type='DeepSpeedStrategy'), sync_bn='torch'),
+            r"^FlexibleRunner passes over sync_bn='torch', and its DeepSpeedStrategy has nothing .*: set sync_bn=None$",
+        ),
+        (
+            dict(runner_type='FlexibleRunner', strategy=dict(type='FSDPStrategy'), find_unused_parameters=True),
+            r'and its FSDPStrategy has nothing in its place: set find_unused_parameters=None$',
+        ),
+        (
+            dict(runner_type='FlexibleRunner', strategy=dict(type='FSDPStrategy', sync_bn='torch')),
+            r"^strategy\.sync_bn='torch': FSDPStrategy synchronises no batch norm",
+        ),
         (dict(strategy=dict(type='FSDPStrategy')), r'^strategy\.type=FSDPStrategy is read by FlexibleRunner only'),
         (
             dict(model_wrapper_cfg=dict(type='MMFullyShardedDataParallel')),
@@ -66,6 +80,26 @@ def test_keys_for_several_processes_are_left_to_a_runner_of_one():
     check_fixed_keys(
         Config(dict(runner_type='FlexibleRunner', strategy=dict(type='SingleDeviceStrategy'), sync_bn='torch'))
     )
+
+
+@pytest.mark.parametrize('cfg', [dict(strategy='cosine'), dict(model_wrapper_cfg='ddp', strategy=None)], ids=str)
+def test_variables_of_a_config_that_have_a_keys_name_are_its_own(cfg):
+    check_fixed_keys(Config(cfg))
+
+
+def _names(strategy: type) -> set[str]:
+    return {name for kind in strategy.__mro__ for name in inspect.signature(kind.__init__).parameters}
+
+
+def test_what_a_strategy_is_said_to_lack_mmengines_does_not_take():
+    for name, lacking in fixed_keys.HAS_NOT.items():
+        taken = _names(getattr(_strategy, name))
+        assert 'model_wrapper' not in taken or 'model_wrapper_cfg' not in lacking
+        if issubclass(getattr(_strategy, name), _strategy.DDPStrategy):  # takes sync_bn, and wraps without heeding it
+            assert 'convert_model' not in inspect.getsource(getattr(_strategy, name)._wrap_model)
+        else:
+            assert 'sync_bn' not in taken
+    assert {'sync_bn', 'model_wrapper'} <= _names(_strategy.DDPStrategy)
 
 
 def test_keys_that_are_read_are_taken():

@@ -42,6 +42,12 @@ NOT_OF_FLEXIBLE = {
     'compile': 'speed.compile_backbone',
 }
 """Keys that mmengine's Runner reads and its FlexibleRunner does not, and what there is in their place."""
+HAS_NOT = {
+    'DeepSpeedStrategy': ('model_wrapper_cfg', 'find_unused_parameters', 'sync_bn'),
+    'FSDPStrategy': ('find_unused_parameters', 'sync_bn'),
+    'ColossalAIStrategy': ('find_unused_parameters', 'sync_bn'),
+}
+"""Those of these keys for which a strategy of mmengine's has nothing. FSDPStrategy takes sync_bn and passes over it."""
 
 
 def check_fixed_keys(cfg: Config) -> None:
@@ -75,18 +81,31 @@ def check_fixed_keys(cfg: Config) -> None:
 
 
 def _check_runner(cfg: Config) -> None:
-    strategy = class_name((cfg.get('strategy') or {}).get('type') or '')
+    strategy = _type_in(cfg.get('strategy'))
     if class_name(cfg.get('runner_type') or '') == 'FlexibleRunner':
         for key, instead in NOT_OF_FLEXIBLE.items():
             if cfg.get(key) and (key == 'compile' or strategy != 'SingleDeviceStrategy'):
-                raise ValueError(f'FlexibleRunner passes over {key}={cfg[key]!r}: set {instead}, and {key}=None')
+                said = f'FlexibleRunner passes over {key}={cfg[key]!r}'
+                if key in HAS_NOT.get(strategy, ()):
+                    raise ValueError(f'{said}, and its {strategy} has nothing in its place: set {key}=None')
+                raise ValueError(f'{said}: set {instead}, and {key}=None')
+        if strategy in HAS_NOT and cfg.strategy.get('sync_bn'):
+            raise ValueError(
+                f'strategy.sync_bn={cfg.strategy.sync_bn!r}: {strategy} synchronises no batch norm, DDPStrategy does; '
+                'set strategy.sync_bn=None'
+            )
     elif strategy:
         raise ValueError(f"strategy.type={strategy} is read by FlexibleRunner only: set runner_type='FlexibleRunner'")
-    elif class_name((cfg.get('model_wrapper_cfg') or {}).get('type') or '') == 'MMFullyShardedDataParallel':
+    elif _type_in(cfg.get('model_wrapper_cfg')) == 'MMFullyShardedDataParallel':
         raise ValueError(
             "model_wrapper_cfg.type=MMFullyShardedDataParallel: mmengine's Runner would initialise and save shards of "
             "the weights; set runner_type='FlexibleRunner' and strategy.type='FSDPStrategy', and model_wrapper_cfg=None"
         )
+
+
+def _type_in(part: object) -> str:
+    """The bare name of what a part of the config builds; none where it is a variable of the config's own."""
+    return class_name(part.get('type') or '') if isinstance(part, Mapping) else ''
 
 
 def leave_out_hooks(cfg: Config) -> None:

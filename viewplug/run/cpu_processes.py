@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 
 import torch
 from mmengine import Config
@@ -33,7 +34,7 @@ def use_gloo(cfg: Config) -> None:
     model's wrapper, whatever else the config says of it, is told that there is no device.
 
     Raises:
-        UserError: a launcher whose processes do not know each other.
+        UserError: a launcher whose processes do not know each other; a wrapper that is no dict.
     """
     if torch.cuda.is_available() or cfg.get('launcher', 'none') == 'none':
         return
@@ -45,18 +46,22 @@ def use_gloo(cfg: Config) -> None:
                 f'--launcher {cfg.launcher} on a CPU takes processes that torchrun starts (tools/dist_train.sh CONFIG '
                 f'NUMBER); with Slurm, srun one of those on each node: {error}'
             ) from error
-    cfg.setdefault('env_cfg', {})['dist_cfg'] = dict(backend='gloo')
+    cfg.env_cfg = dict(cfg.get('env_cfg') or {}, dist_cfg=dict(backend='gloo'))
     if cfg.pop('sync_bn', None):
         message = 'sync_bn needs GPUs: on CPU each process keeps batch statistics of its own'
         print_log(message, 'current', logging.WARNING)
     default = dict(broadcast_buffers=False, find_unused_parameters=bool(cfg.get('find_unused_parameters')))
-    if 'runner_type' not in cfg:
-        cfg.model_wrapper_cfg = _without_device(cfg.get('model_wrapper_cfg') or default)
-    elif class_name((cfg.get('strategy') or {}).get('type') or 'DDPStrategy') == 'DDPStrategy':  # FlexibleRunner's
-        cfg.strategy = dict(cfg.get('strategy') or dict(type='DDPStrategy'))
-        cfg.strategy.model_wrapper = _without_device(cfg.strategy.get('model_wrapper') or dict(broadcast_buffers=False))
+    if class_name(cfg.get('runner_type') or '') != 'FlexibleRunner':
+        cfg.model_wrapper_cfg = _without_device('model_wrapper_cfg', cfg.get('model_wrapper_cfg') or default)
+        return
+    strategy = cfg.get('strategy') or dict(type='DDPStrategy')
+    if isinstance(strategy, Mapping) and class_name(strategy.get('type') or 'DDPStrategy') == 'DDPStrategy':
+        wrapper = strategy.get('model_wrapper') or dict(broadcast_buffers=False)
+        cfg.strategy = dict(strategy, model_wrapper=_without_device('strategy.model_wrapper', wrapper))
 
 
-def _without_device(wrapper: dict) -> dict:
+def _without_device(key: str, wrapper: object) -> dict:
     """DistributedDataParallel takes the number of a GPU, which mmengine gives it unless told otherwise."""
+    if not isinstance(wrapper, Mapping):
+        raise UserError(f"{key}={wrapper!r}: give a dict of the wrapper's arguments, or None")
     return {'type': 'MMDistributedDataParallel', **wrapper, 'device_ids': None}
