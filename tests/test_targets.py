@@ -328,9 +328,17 @@ def test_weights_in_shards_are_refused(tmp_path):
 
 def test_weights_that_are_somewhere_else_are_refused():
     model = toy_siamese()
-    model.target.backbone.layers[0].weight.data = torch.empty(0)  # as ZeRO 3 leaves them outside of a module's forward
+    model.target.backbone.layers[0].weight.ds_status = 'NOT_AVAILABLE'  # ZeRO 3's mark
     with pytest.raises(ValueError, match='sharded over processes'):
         model(toy_views(), mode='loss')
+
+
+def test_parameters_without_elements_are_whole():
+    backbone = ToyBackbone()
+    backbone.register_tokens = nn.Parameter(torch.zeros(1, 0, 4))
+    model = toy_siamese(backbone=backbone)
+    model(toy_views(), mode='loss')
+    assert model.target.backbone.register_tokens.shape == (1, 0, 4)
 
 
 def test_shuffling_on_one_process_warns_once(monkeypatch):

@@ -226,11 +226,11 @@ def _check_whole(network: nn.Module) -> None:
     """
     Raises:
         ValueError: parameters lie in shards, which a step of the average would miss. FullyShardedDataParallel puts
-            plain tensors in their place while it runs a module and marks them elsewhere; ZeRO 3 leaves empty ones.
+            plain tensors in their place while it runs a module and marks them elsewhere; ZeRO 3 marks them all.
     """
     for parameter in network.parameters():
-        whole = isinstance(parameter, nn.Parameter) and parameter.numel()
-        if not whole or getattr(parameter, '_fsdp_flattened', False):
+        in_shards = getattr(parameter, '_fsdp_flattened', False) or hasattr(parameter, 'ds_status')
+        if in_shards or not isinstance(parameter, nn.Parameter):
             raise ValueError(
                 'MomentumTarget: the parameters are sharded over processes (FullyShardedDataParallel, ZeRO 3), and its '
                 'average would not move; use MMDistributedDataParallel (with FlexibleRunner DDPStrategy), or a target '
