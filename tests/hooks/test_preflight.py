@@ -10,13 +10,13 @@ from processes import in_processes
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from toy_runs import log_of, toy_runner
-from toys import ToyImages, mlp_branch
+from toys import ToyImages, mlp_branch, toy_resnet
 
 from viewplug.batch_views import BatchViews
 from viewplug.box_store import BoxStore
 from viewplug.config.switches import add_speed_hook, place_views
 from viewplug.config.unfollowed_keys import check_followed
-from viewplug.hooks import LocalizationHook, PreflightHook, StepSpeedHook
+from viewplug.hooks import LocalizationHook, PreflightHook, StepSpeedHook, preflight
 from viewplug.hooks.preflight import warn_of_missing_boxes, warn_of_one_ranks_statistics, warn_of_waiting
 from viewplug.registry import MODELS
 
@@ -79,21 +79,41 @@ def test_a_runner_that_passes_over_keys_of_its_config_is_stopped(keys, said, tmp
         runner.train()
 
 
+class Frozen(nn.BatchNorm1d):
+    """As ``norm_eval=True`` has it."""
+
+    def train(self, mode: bool = True):
+        return super().train(False)
+
+
 def said_of(settings: dict, norm: type) -> list[str]:
     said = []
-    model = DistributedDataParallel(nn.Sequential(nn.Linear(2, 2), norm(2)), **settings)
+    model = DistributedDataParallel(nn.Sequential(nn.Linear(2, 2), norm(2)), **settings).train()
     logger = SimpleNamespace(warning=said.append)
     warn_of_one_ranks_statistics(SimpleNamespace(model=model, world_size=get_world_size(), logger=logger))
     return said
 
 
 def all_that_is_said() -> list[int]:
-    cases = [({}, nn.BatchNorm1d), ({}, nn.LayerNorm), (dict(broadcast_buffers=False), nn.BatchNorm1d)]
+    cases = [({}, nn.BatchNorm1d), ({}, nn.LayerNorm), ({}, Frozen), (dict(broadcast_buffers=False), nn.BatchNorm1d)]
     return [len(said_of(*case)) for case in cases]
 
 
 def test_running_statistics_of_one_process_for_all_are_a_warning(tmp_path):
-    assert in_processes(all_that_is_said, tmp_path) == [[1, 0, 0]] * 2
+    assert in_processes(all_that_is_said, tmp_path) == [[1, 0, 0, 0]] * 2
+
+
+@pytest.mark.parametrize('frozen', [True, False])
+def test_running_statistics_are_looked_at_once_when_the_model_has_its_training_mode(frozen, tmp_path, monkeypatch):
+    seen = []
+
+    def look(runner) -> None:
+        seen.append(any(one.training for one in runner.model.backbone.modules() if isinstance(one, nn.BatchNorm2d)))
+
+    monkeypatch.setattr(preflight, 'warn_of_one_ranks_statistics', look)
+    backbone = toy_resnet() | dict(norm_eval=frozen)
+    toy_runner(tmp_path, [PreflightHook()], backbone=backbone, branch=mlp_branch(), max_epochs=2).train()
+    assert seen == [not frozen]
 
 
 def test_keys_that_were_followed_are_no_mistake():

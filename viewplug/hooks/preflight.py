@@ -39,7 +39,6 @@ class PreflightHook(Hook):
         warn_of_custom_keys(runner.cfg, unwrapped(runner.model))
         warn_of_waiting(runner)
         warn_of_missing_boxes(runner)
-        warn_of_one_ranks_statistics(runner)
         self._witness = GradientWitness(unwrapped(runner.model))
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', None)
         interval = getattr(getattr(unwrapped(runner.model), 'target', None), 'update_interval', None)
@@ -50,6 +49,10 @@ class PreflightHook(Hook):
                 f'model.target.update_interval={counts}. Negatives and centres are those of a forward all the same; a '
                 'large batch with its exact gradient is model.grad_cache.'
             )
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        if self._witness is not None:  # the first step; the model's train() has said by now which norms stay frozen
+            warn_of_one_ranks_statistics(runner)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if self._witness is None:
@@ -103,12 +106,15 @@ def warn_of_missing_boxes(runner) -> None:
 
 
 def warn_of_one_ranks_statistics(runner) -> None:
-    """DistributedDataParallel with ``broadcast_buffers``, which is torch's default and not mmengine's."""
+    """DistributedDataParallel with ``broadcast_buffers``, which is torch's default and not mmengine's.
+
+    Of a model in the modes that it trains in: frozen statistics (``norm_eval=True``) are the same everywhere.
+    """
     model = runner.model
     if not (isinstance(model, DistributedDataParallel) and model.broadcast_buffers and runner.world_size > 1):
         return
-    norms = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.track_running_stats]
-    if any(not isinstance(one, SyncBatchNorm) for one in norms):
+    norms = [one for one in model.modules() if isinstance(one, _BatchNorm) and not isinstance(one, SyncBatchNorm)]
+    if any(one.training and one.track_running_stats for one in norms):
         runner.logger.warning(
             "PreflightHook: broadcast_buffers=True (torch's default in a model_wrapper_cfg that leaves it out) gives "
             "every process the first one's running statistics before each step, so that those of other images are "
