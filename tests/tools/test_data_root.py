@@ -48,12 +48,24 @@ def test_a_folder_is_read_in_the_channel_order_of_the_configs_own_data(config, r
     assert grey(dict(img=image.permute(1, 2, 0).numpy()))['img'][0, 0].tolist() == [76] * 3  # 0.2989 * 255
 
 
-def test_a_pre_processor_inside_the_model_counts_too(red):
-    data = dict(type='viewplug.TarShards', data_root='shards', pipeline=[])
-    for to_rgb, steps in ((True, ['LoadImageFromFile']), (False, ['LoadImageFromFile', 'NumpyToPIL', 'PILToNumpy'])):
-        cfg = Config(dict(model=dict(data_preprocessor=dict(to_rgb=to_rgb)), train_dataloader=dict(dataset=dict(data))))
-        set_data_root(cfg, red)
-        assert [step.type for step in cfg.train_dataloader.dataset.pipeline] == steps
+LOADED, TURNED = ['LoadImageFromFile'], ['LoadImageFromFile', 'NumpyToPIL', 'PILToNumpy']
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'to_rgb', 'steps'),
+    [
+        ('MyImages', True, LOADED),  # not known: a pre-processor that swaps is for BGR
+        ('MyImages', False, TURNED),
+        ('viewplug.TarShards', True, LOADED),
+        ('viewplug.TarShards', False, LOADED),  # BGR in training too
+        ('CIFAR10', True, TURNED),
+    ],
+)
+def test_a_pre_processor_inside_the_model_counts_where_the_data_sets_order_is_not_known(dataset, to_rgb, steps, red):
+    data = dict(type=dataset, data_root='own', pipeline=[])
+    cfg = Config(dict(model=dict(data_preprocessor=dict(to_rgb=to_rgb)), train_dataloader=dict(dataset=data)))
+    set_data_root(cfg, red)
+    assert [step.type for step in cfg.train_dataloader.dataset.pipeline] == steps
 
 
 @pytest.mark.parametrize('config', ['mocov2_r50.py', 'cifar10/mocov2_r18.py'])
