@@ -107,15 +107,18 @@ def test_a_checkpoint_without_one_name_of_the_model_is_refused(kind, resume, fir
         toy_runner(tmp_path, [ResumeCheckHook()], **changes).train()
 
 
+def has_weights_of(path, runner) -> bool:
+    name = 'backbone.conv1.weight'
+    return torch.equal(runner.model.state_dict()[name], torch.load(path, weights_only=False)['state_dict'][name])
+
+
 @pytest.mark.parametrize('resume', [False, True])
 def test_mmengines_flexible_runner_goes_on_from_a_checkpoint_that_fits(resume, first, tmp_path):
     changes = dict(branch=mlp_branch(queue_len=12), load_from=first, resume=resume, kind=FlexibleRunner)
     runner = toy_runner(tmp_path / 'second', [ResumeCheckHook(), Diary(stop_before=int(resume))], **changes)
     with pytest.raises(KeyboardInterrupt):
         runner.train()
-    name = 'backbone.conv1.weight'
-    loaded = torch.load(first, weights_only=False)['state_dict'][name]
-    assert torch.equal(runner.model.state_dict()[name], loaded)
+    assert has_weights_of(first, runner)
 
 
 def test_names_that_the_model_itself_sets_right_are_loaded(first, tmp_path):
@@ -128,9 +131,7 @@ def test_names_that_the_model_itself_sets_right_are_loaded(first, tmp_path):
     runner.model._register_load_state_dict_pre_hook(rename)
     with pytest.raises(KeyboardInterrupt):
         runner.train()
-    name = 'backbone.conv1.weight'
-    loaded = torch.load(first, weights_only=False)['state_dict'][name]
-    assert torch.equal(runner.model.state_dict()[name], loaded)
+    assert has_weights_of(first, runner)
 
 
 def test_names_that_revise_keys_sets_right_are_loaded(first, tmp_path):
