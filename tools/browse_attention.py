@@ -149,7 +149,7 @@ def whole_images(cfg, args: argparse.Namespace, size: int):
     import torch
     from mmpretrain.datasets.transforms import MultiView, PackInputs
 
-    from viewplug.config.training_data import set_data_root
+    from viewplug.config.data_root import set_data_root
     from viewplug.datasets.leaves import leaf_datasets
     from viewplug.datasets.whole_images import WholeImages
     from viewplug.registry import DATASETS

@@ -73,7 +73,7 @@ def pictures(cfg, args):
     import torch
     from mmengine.registry import DefaultScope
 
-    from viewplug.config.training_data import set_data_root
+    from viewplug.config.data_root import set_data_root
     from viewplug.evaluation.linear_data import labelled_datasets, single_view_size
     from viewplug.registry import DATASETS
 

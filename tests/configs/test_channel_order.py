@@ -31,11 +31,12 @@ def test_jitter_and_gray_know_the_order(name):
             assert step.get('color_format', 'bgr') == order
 
 
-@pytest.mark.parametrize('order', ['rgb', 'bgr'])
-def test_scenes_of_a_demo_come_in_the_configs_order(order):
+@pytest.mark.parametrize(('order', 'turned'), [('rgb', False), ('bgr', True), ('bgr', False)])
+def test_scenes_of_a_demo_come_in_the_configs_order(order, turned):
     init_default_scope('mmpretrain')
-    cfg = to_demo(Config.fromfile(ROOT / EXAMPLES[order]))
-    assert bool(cfg.data_preprocessor.to_rgb) == (order == 'bgr')
+    cfg = Config.fromfile(ROOT / EXAMPLES[order])
+    cfg.data_preprocessor.to_rgb = turned
+    cfg = to_demo(cfg)
     knn = cfg.custom_hooks[0]
     for loader in (cfg.train_dataloader, knn.train_dataloader, knn.val_dataloader):
         settings = {**loader.dataset, 'num_images': 4, 'preload': False}

@@ -11,8 +11,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from viewplug.batch_views import to_device_views
-from viewplug.config.channel_order import order_loaded, order_seen
-from viewplug.config.training_data import BGR_TO_RGB
+from viewplug.config.channel_order import BGR_TO_RGB, order_loaded, order_seen
 from viewplug.evaluation.borrowed_views import with_views_of
 from viewplug.evaluation.view_pairs import ViewPairs
 

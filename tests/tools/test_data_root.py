@@ -10,7 +10,8 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from train_runs import ROOT, arguments
 
-from viewplug.config.training_data import UserError, check_data, set_data_root
+from viewplug.config.data_root import set_data_root
+from viewplug.config.training_data import UserError, check_data
 from viewplug.datasets.whole_images import images_as_loaded
 from viewplug.evaluation.crop_images import images_and_crop
 from viewplug.registry import DATASETS, TRANSFORMS
@@ -61,9 +62,12 @@ LOADED, TURNED = ['LoadImageFromFile'], ['LoadImageFromFile', 'NumpyToPIL', 'PIL
         ('CIFAR10', True, TURNED),
     ],
 )
-def test_a_pre_processor_inside_the_model_counts_where_the_data_sets_order_is_not_known(dataset, to_rgb, steps, red):
+@pytest.mark.parametrize('switch', ['to_rgb', 'bgr_to_rgb'])
+def test_a_pre_processor_inside_the_model_counts_where_the_data_sets_order_is_not_known(
+    switch, dataset, to_rgb, steps, red
+):
     data = dict(type=dataset, data_root='own', pipeline=[])
-    cfg = Config(dict(model=dict(data_preprocessor=dict(to_rgb=to_rgb)), train_dataloader=dict(dataset=data)))
+    cfg = Config(dict(model=dict(data_preprocessor={switch: to_rgb}), train_dataloader=dict(dataset=data)))
     set_data_root(cfg, red)
     assert [step.type for step in cfg.train_dataloader.dataset.pipeline] == steps
 

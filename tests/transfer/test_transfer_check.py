@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from toys import toy_resnet
 
-from viewplug.config.training_data import BGR_TO_RGB
+from viewplug.config.channel_order import BGR_TO_RGB
 from viewplug.registry import HOOKS
 from viewplug.transfer import InitFromSSL, TransferCheckHook
 from viewplug.transfer.check import Origin, check_model, check_prefixes, origins_in, table

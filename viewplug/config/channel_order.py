@@ -8,15 +8,20 @@ from typing import Any, NamedTuple
 from mmengine.config import ConfigDict
 
 from viewplug.config.model_config import preprocessor_config
-from viewplug.config.training_data import GIVE_BGR, GIVE_RGB, leaf_configs
+from viewplug.config.training_data import leaf_configs
 from viewplug.registry import class_name
 
+GIVE_BGR = ('ShapeScenes', 'TarShards')
+GIVE_RGB = ('CIFAR10', 'CIFAR100', 'STL10', 'MNIST', 'FashionMNIST')
+"""Data sets that need no loading step, by the order of their channels."""
 SWITCHES = ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr')
 """Arguments of data preprocessors; every one of them turns the channels round, whatever their order is."""
 CONVERSIONS = ('NumpyToPIL', 'PILToNumpy', 'ToPIL', 'ToNumpy')
 """mmpretrain's transforms that may turn them round (``to_rgb``, ``to_bgr``)."""
 LOADERS = ('LoadImageFromFile', 'LoadImageFromNDArray')
 """mmcv's and its libraries', which give BGR."""
+BGR_TO_RGB = [dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy')]
+"""Steps behind mmcv's loader: only mmpretrain's way through PIL turns channels round."""
 
 
 class ChannelOrder(NamedTuple):
@@ -56,6 +61,31 @@ def order_seen(cfg: Mapping[str, Any]) -> ChannelOrder | None:
     """Of the training images when the network gets them; None as above."""
     loaded, preprocessor = order_loaded(cfg), preprocessor_config(cfg)
     return loaded and loaded.then(any(preprocessor.get(key) for key in SWITCHES))
+
+
+def believed_order(cfg: Mapping[str, Any]) -> str | None:
+    """'RGB' or 'BGR', in which the network sees the training images; None where the config says nothing of it.
+
+    A data set that is not known is believed to give the order that the data preprocessor's switch is named for, else
+    RGB.
+    """
+    seen, preprocessor = order_seen(cfg), preprocessor_config(cfg)
+    if seen and seen.known:
+        return seen.known
+    if preprocessor.get('rgb_to_bgr'):
+        return 'BGR'
+    return 'RGB' if seen or preprocessor.get('to_rgb') or preprocessor.get('bgr_to_rgb') else None
+
+
+def order_given(dataset: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> str:
+    """'RGB' or 'BGR', in which the steps behind loading get the images of a leaf data set's config.
+
+    One that is not known is believed to give what the preprocessor turns round: BGR where its switch is on, else RGB.
+    """
+    loading = [step for step in dataset.get('pipeline') or [] if _name(step).startswith('Load')]
+    order = _order_of({**dataset, 'pipeline': loading})
+    turned_to_rgb = preprocessor.get('to_rgb') or preprocessor.get('bgr_to_rgb')
+    return order.known or ('BGR' if turned_to_rgb else 'RGB')
 
 
 def _order_of(dataset: Mapping[str, Any]) -> ChannelOrder | None:

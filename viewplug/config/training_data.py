@@ -1,4 +1,4 @@
-"""Where the training images of a config are, and another place for them."""
+"""Where the training images of a config are."""
 
 from __future__ import annotations
 
@@ -6,15 +6,7 @@ import os
 
 from mmengine import Config
 
-from viewplug.config.model_config import preprocessor_config
-from viewplug.registry import class_name
-
 DOWNLOADABLE = ('CIFAR', 'MNIST', 'STL10', 'TinyImageNet')
-GIVE_BGR = ('ShapeScenes', 'TarShards')
-GIVE_RGB = ('CIFAR10', 'CIFAR100', 'STL10', 'MNIST', 'FashionMNIST')
-"""Data sets that need no loading step, by the order of their channels."""
-BGR_TO_RGB = [dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy')]
-"""mmcv's loader gives BGR, and only mmpretrain's way through PIL changes that."""
 
 
 class UserError(Exception):
@@ -35,32 +27,6 @@ def check_data(cfg: Config) -> None:
                 f'there (ln -s /path/to/images {root.rstrip("/")}), or '
                 + ('set data_root in the config' if cfg.get('val_evaluator') else without_labels)
             )
-
-
-def set_data_root(cfg: Config, root: str) -> None:
-    """Train on a folder of images in place of the config's data set, in the channel order that its pipeline expects.
-
-    Raises:
-        UserError: no such folder, or a config that needs labels.
-    """
-    if cfg.get('val_evaluator'):
-        raise UserError(
-            f'--data-root {root} is for pre-training, which takes images without labels; this config is evaluated with '
-            "labels (val_evaluator): set its data sets' data_root instead (--cfg-options "
-            'train_dataloader.dataset.data_root=DIR, and that of val_dataloader)'
-        )
-    if not os.path.isdir(root):
-        raise UserError(f'--data-root: no folder {os.path.abspath(root)}')
-    own = leaf_configs(cfg.train_dataloader.dataset)[0]
-    pipeline = own.pipeline
-    loads = any(step.type.split('.')[-1].startswith('Load') for step in pipeline)
-    if not loads:  # the data set gave images itself: in BGR, as what the pre-processor swaps, or in RGB
-        preprocessor = preprocessor_config(cfg)
-        kind = class_name(own.type)
-        bgr = kind in GIVE_BGR or (preprocessor.get('to_rgb') and kind not in GIVE_RGB)
-        pipeline = [dict(type='LoadImageFromFile'), *([] if bgr else BGR_TO_RGB), *pipeline]
-    cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
-    cfg.in_memory = False  # a folder may hold anything
 
 
 def leaf_configs(dataset) -> list:

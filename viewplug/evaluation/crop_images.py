@@ -7,7 +7,7 @@ import copy
 from mmengine import Config
 from mmpretrain.datasets.transforms import RandomResizedCrop
 
-from viewplug.config.training_data import set_data_root
+from viewplug.config.data_root import set_data_root
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.datasets.whole_images import WholeImages
 from viewplug.registry import DATASETS

@@ -10,10 +10,10 @@ from mmengine.logging import print_log
 
 from viewplug.batch_views.switch import own_extras
 from viewplug.batch_views.view import View
+from viewplug.config.channel_order import BGR_TO_RGB, order_given
 from viewplug.config.model_config import preprocessor_config
 from viewplug.config.schedule import set_epochs
 from viewplug.config.shrunk_pipeline import shrunk_pipeline
-from viewplug.config.training_data import BGR_TO_RGB
 from viewplug.frameworks.left_out import arguments_of
 from viewplug.registry import class_name
 
@@ -92,6 +92,7 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
         cfg.model.target.momentum = DISTILL_MOMENTUM if distils else MOMENTUM
         if any('queue_len' in branch.head for branch in cfg.model.branches.values()):
             cfg.model.target.update(shuffle_bn=False, eman=True)  # one process; BYOL collapses with it
+    order = order_given(cfg.train_dataloader.dataset, preprocessor_config(cfg))
     cfg.train_dataloader = _small_loader(cfg.train_dataloader)
     if len(cfg.model.get('online_views', ())) > 2:
         cfg.model.online_views = tuple(range(sum(_multi_view(cfg.train_dataloader.dataset.pipeline).num_views)))
@@ -104,7 +105,7 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
         cfg.optim_wrapper.optimizer.lr = ADAMW_LEARNING_RATE
     else:
         cfg.optim_wrapper.optimizer.update(lr=LEARNING_RATE, weight_decay=5e-4)
-    return _shortened(cfg, epochs, _knn_hook())
+    return _shortened(cfg, epochs, _knn_hook(), order)
 
 
 def to_own_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
@@ -118,14 +119,15 @@ def to_own_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     scenes, view_size = {**SCENES, **own.pop('scenes', {})}, own.pop('view_size', VIEW_SIZE)
     cfg.model.backbone = {**BACKBONE, 'norm_cfg': cfg.model.backbone.get('norm_cfg', dict(type='BN'))}
     pipeline = shrunk_pipeline(cfg.train_dataloader.dataset.pipeline, own.pop('shrink', 1))
+    order = order_given(cfg.train_dataloader.dataset, preprocessor_config(cfg))
     cfg.train_dataloader = _loader_of_scenes({**scenes, 'preload': True}, pipeline)
     cfg.optim_wrapper.optimizer.weight_decay = 5e-4
-    cfg = _shortened(cfg, epochs, _knn_hook(scenes, view_size))
+    cfg = _shortened(cfg, epochs, _knn_hook(scenes, view_size), order)
     cfg.merge_from_dict(own)
     return cfg
 
 
-def _shortened(cfg: Config, epochs: int, knn_hook: dict) -> Config:
+def _shortened(cfg: Config, epochs: int, knn_hook: dict, order: str) -> Config:
     cfg.load_from = None
     cfg.pop('auto_scale_lr', None)
     set_epochs(cfg, epochs)
@@ -138,7 +140,7 @@ def _shortened(cfg: Config, epochs: int, knn_hook: dict) -> Config:
     for hook in hooks:
         if hook.type == 'viewplug.LocalizationHook':
             hook.setdefault('num_drawn', NUM_DRAWN)
-    if not preprocessor_config(cfg).get('to_rgb'):  # the config is for RGB images, and scenes are BGR, as loaded ones
+    if order == 'RGB':  # of the config's own images; scenes are BGR, as loaded ones
         for loader in (cfg.train_dataloader, knn_hook['train_dataloader'], knn_hook['val_dataloader']):
             loader['dataset']['pipeline'] = [*BGR_TO_RGB, *loader['dataset']['pipeline']]
     cfg.custom_hooks = [knn_hook, *hooks]

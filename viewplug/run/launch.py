@@ -19,13 +19,14 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from viewplug.amp import set_amp
+from viewplug.config.data_root import set_data_root
 from viewplug.config.fixed_keys import check_fixed_keys, leave_out_hooks
 from viewplug.config.mistakes import sentence
 from viewplug.config.options import merge_options, of_stage
 from viewplug.config.schedule import set_epochs
 from viewplug.config.stage_lengths import LENGTHS, set_lengths
 from viewplug.config.switches import add_speed_hook, name_classes, place_views, speed_switches
-from viewplug.config.training_data import UserError, check_data, set_data_root
+from viewplug.config.training_data import UserError, check_data
 from viewplug.config.unread_names import check_names
 from viewplug.datasets import CorruptImagesError
 from viewplug.hooks.preflight import PreflightHook, check_loader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from viewplug.config.channel_order import order_seen
+from viewplug.config.channel_order import believed_order
 from viewplug.config.model_config import preprocessor_config
 
 
@@ -46,19 +46,9 @@ def recorded_normalisation(config: dict) -> dict:
 
 
 def recorded_order(config: dict) -> str | None:
-    """Channels as the network saw them, 'RGB' or 'BGR'; None where the config has no data preprocessor.
-
-    A data set that is not known is believed to give the order that the preprocessor's switch is named for, else RGB.
-    """
+    """Channels as the network saw them, 'RGB' or 'BGR'; None where the config has no data preprocessor."""
     settings = preprocessor_config(config)
-    if not isinstance(settings, dict) or not settings:
-        return None
-    seen = order_seen(config)
-    if seen and seen.known:
-        return seen.known
-    if settings.get('rgb_to_bgr'):
-        return 'BGR'
-    return 'RGB' if seen or settings.get('to_rgb') or settings.get('bgr_to_rgb') else None
+    return believed_order(config) if isinstance(settings, dict) and settings else None
 
 
 def _value(node: ast.expr):
