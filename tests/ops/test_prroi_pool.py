@@ -1,5 +1,6 @@
 """Precise RoI Pooling: against its integral, in every direction of the gradient."""
 
+import itertools
 from importlib import import_module
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from scipy import integrate
 
 from viewplug.ops import PrRoIPool, prroi_pool, prroi_pool_grid
+from viewplug.ops.window_sums import window_sums
 
 MODULE = import_module('viewplug.ops.prroi_pool')  # the function has its name
+WEIGHTS = import_module('viewplug.ops.bin_weights')
 
 
 def interpolated(feature: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -51,9 +54,11 @@ def some_boxes(n: int, k: int, height: int, width: int, seed: int = 0) -> torch.
     return torch.from_numpy(np.concatenate([corners, corners + rng.uniform(0.05, 0.8, (n, k, 2)) * width], axis=-1))
 
 
-@pytest.fixture(params=[True, False], ids=['all weights at once', 'rows after columns'])
+@pytest.fixture(params=['all weights at once', 'rows after columns', 'windows'])
 def way(request, monkeypatch):
-    if not request.param:
+    windows = request.param == 'windows'
+    monkeypatch.setattr(WEIGHTS, 'windows_cost', lambda *size: -1 if windows else float('inf'))
+    if request.param == 'rows after columns':
         monkeypatch.setattr(MODULE, '_DENSE_CELLS', 0)
         monkeypatch.setattr(MODULE, '_PART_ELEMENTS', 600)
 
@@ -84,6 +89,59 @@ def test_gradients_reach_features_and_boxes(size, way):
     features = torch.randn(2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
     boxes = some_boxes(2, 3, 4, 5, seed=3).requires_grad_()
     assert torch.autograd.gradcheck(lambda f, b: prroi_pool(f, b, size), (features, boxes))
+    assert torch.autograd.gradcheck(lambda f: prroi_pool(f, boxes.detach(), size), features)
+
+
+@pytest.mark.parametrize('size', [1, (3, 7)])
+def test_reading_windows_is_the_product_with_all_cells(size, monkeypatch):
+    """Boxes of a few cells take this way on a CPU; here also boxes of all sizes, out of the map and without area."""
+    shape, calls = (3, 5, 17, 23), []
+    boxes = torch.cat([some_boxes(3, 9, 17, 23), some_boxes(3, 9, 2, 2) + 4, torch.full((3, 1, 4), np.nan)], dim=1)
+    weight = torch.randn(3, 19, 5, *(size if isinstance(size, tuple) else (1, 1)))
+    results = []
+    for cost, layout in itertools.product([0, float('inf')], [torch.contiguous_format, torch.channels_last]):
+        features = torch.randn(shape, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+        monkeypatch.setattr(WEIGHTS, 'windows_cost', lambda *sizes, cost=cost: cost)
+        monkeypatch.setattr(MODULE, 'window_sums', lambda *args: calls.append(args) or window_sums(*args))
+        pooled = prroi_pool(features.requires_grad_(), boxes, size)
+        (gradient,) = torch.autograd.grad((pooled * weight).sum(), features)
+        assert not cost or gradient.shape == shape
+        assert cost or gradient.is_contiguous(memory_format=layout)
+        results.append((pooled, gradient))
+    assert len(calls) == 2
+    for pooled, gradient in results[1:]:
+        assert torch.allclose(pooled, results[0][0], atol=1e-5) and torch.allclose(gradient, results[0][1], atol=1e-5)
+    one = torch.randn(1, 5, 1, 1).expand(shape)  # a map that is a single number in memory
+    monkeypatch.setattr(WEIGHTS, 'windows_cost', lambda *sizes: 0)
+    leaf = one.clone().requires_grad_()
+    of_leaf, of_one = prroi_pool(leaf, boxes, size), prroi_pool(one.detach().requires_grad_(), boxes, size)
+    assert torch.equal(of_leaf, of_one)
+    with pytest.raises(RuntimeError, match='once_differentiable'):
+        (first,) = torch.autograd.grad(of_leaf.square().sum(), leaf, create_graph=True)
+        first.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ('cells', 'number', 'side', 'bins', 'windows'),
+    [
+        (28, 81, 4, 1, True),  # ReSim's P3
+        (14, 36, 3, 1, False),  # and C4
+        (28, 3, 4, 1, False),  # few boxes: turning the map costs more than the product
+        (28, 81, 27, 1, False),
+        (50, 64, 14, 7, True),  # a detector's
+    ],
+)
+def test_windows_are_read_where_they_are_small(cells, number, side, bins, windows, monkeypatch):
+    called = []
+    monkeypatch.setattr(MODULE, 'window_sums', lambda *args: called.append(args) or window_sums(*args))
+    corners = torch.rand(1, number, 2) * (cells - side)
+    boxes = torch.cat([corners, corners + side], dim=-1)
+    prroi_pool(torch.randn(1, 2, cells, cells), boxes, bins)
+    assert bool(called) == windows
+    monkeypatch.setattr(WEIGHTS, '_MOST_LISTED', 100)  # more would not be bounded in memory
+    called.clear()
+    prroi_pool(torch.randn(1, 2, cells, cells), boxes, bins)
+    assert not called
 
 
 def test_the_gradient_of_a_box_is_the_border_minus_the_mean():
@@ -156,6 +214,7 @@ def test_half_precision_is_summed_in_float32(dtype):
 
 
 def test_the_parts_keep_memory_bounded_and_change_nothing(monkeypatch):
+    monkeypatch.setattr(WEIGHTS, 'windows_cost', lambda *size: float('inf'))
     features, boxes = torch.randn(1, 4, 40, 40, requires_grad=True), some_boxes(1, 30, 40, 40).float()
     whole = prroi_pool(features, boxes, 7)
     (expected,) = torch.autograd.grad(whole.square().sum(), features)

@@ -1,4 +1,4 @@
-"""Precise RoI Pooling from matrix products: exact, differentiable in features and boxes, no kernel of its own."""
+"""Precise RoI Pooling from products of matrices or sums over windows: exact, differentiable, no kernel of its own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .bin_weights import bin_weights, small_windows
 from .precision import at_least_float32
+from .window_sums import window_sums
 
 # Cells of a map up to which each bin gets a weight for every cell; beyond, rows and columns are summed in turn.
 _DENSE_CELLS = 32 * 32
+# A cell for one bin in this second way, in times of a cell in a product with all of them, on one core.
+_TURNS_COST = 4
 # Elements of the intermediate result that one part of the RoIs may have in the second way.
 _PART_ELEMENTS = 2**24
 
@@ -58,6 +62,10 @@ def prroi_pool(
         maps = at_least_float32(features)
         spans = boxes.to(maps.dtype) * spatial_scale
         sides = spans[..., 1::2], spans[..., 0::2]
+        dense = maps.shape[2] * maps.shape[3] <= _DENSE_CELLS
+        windows = small_windows(sides, size, maps, 1 if dense else _TURNS_COST)
+        if windows is not None:
+            return window_sums(maps, windows).permute(0, 1, 4, 2, 3).to(features.dtype)
         if size[0] == size[1] and maps.shape[2] == maps.shape[3]:
             down, across = bin_weights(torch.stack(sides), size[0], maps.shape[2])
         else:
@@ -89,27 +97,6 @@ def prroi_pool_grid(features: Tensor, columns: Tensor, rows: Tensor, spatial_sca
         pooled = low.view(n, down.shape[1] * channels, width) @ across.transpose(1, 2)
         pooled = pooled.view(n, down.shape[1], channels, across.shape[1]).transpose(1, 2)
     return pooled.to(features.dtype)
-
-
-def bin_weights(spans: Tensor, bins: int, length: int) -> Tensor:
-    """What each of ``length`` points in a row contributes to the mean of their linear interpolant over each bin.
-
-    The integral of the hat function max(0, 1 - \\|x\\|) from 0 is x - x \\|x\\| / 2 on [-1, 1] and constant beyond.
-
-    Args:
-        spans: (..., 2) start and end; cut into ``bins`` equal parts.
-
-    Returns:
-        (..., bins, length); sums to 1 along the points where a bin lies within [0, length - 1].
-    """
-    usable = (spans[..., 1] > spans[..., 0]) & spans.isfinite().all(dim=-1)
-    # Others become 0 to 1, made on the device: moving them there would wait for it.
-    spans = torch.where(usable.unsqueeze(-1), spans, torch.arange(2, device=spans.device, dtype=spans.dtype))
-    start, step = spans[..., :1], (spans[..., 1:] - spans[..., :1]) / bins
-    edges = start + step * torch.arange(bins + 1, device=spans.device, dtype=spans.dtype)
-    away = (edges.unsqueeze(-1) - torch.arange(length, device=spans.device, dtype=spans.dtype)).clamp(-1, 1)
-    integral = torch.addcmul(away, away, away.abs(), value=-0.5)
-    return integral.diff(dim=-2) * (usable.unsqueeze(-1) / step).unsqueeze(-1)
 
 
 class PrRoIPool(nn.Module):
