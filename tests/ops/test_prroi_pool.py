@@ -144,6 +144,14 @@ def test_windows_are_read_where_they_are_small(cells, number, side, bins, window
     assert not called
 
 
+def test_a_compiled_graph_stays_whole():
+    if not hasattr(torch.compiler, 'is_compiling'):
+        pytest.skip('before torch 2.2 a graph breaks where boxes are small')
+    features, boxes = torch.randn(1, 2, 28, 28), torch.rand(1, 81, 2).repeat(1, 1, 2) + torch.tensor([0, 0, 4, 4])
+    compiled = torch.compile(prroi_pool, fullgraph=True, backend='eager')
+    assert torch.allclose(compiled(features, boxes), prroi_pool(features, boxes), atol=1e-6)
+
+
 def test_the_gradient_of_a_box_is_the_border_minus_the_mean():
     """Eq. 8 of the paper: d/dx1 = (mean of the interpolant along x = x1, minus the mean over the box) / width."""
     feature = np.random.default_rng(1).normal(size=(5, 6))

@@ -12,6 +12,7 @@ from .window_sums import Windows, windows_cost
 
 # Cells of all windows that are listed at most, each with 30 bytes for some moments.
 _MOST_LISTED = 2**23
+_is_compiling = getattr(torch.compiler, 'is_compiling', bool)  # torch 2.1 has none
 
 
 def bin_weights(spans: Tensor, bins: int, length: int) -> Tensor:
@@ -40,7 +41,7 @@ def small_windows(sides: Sequence[Tensor], size: Sequence[int], maps: Tensor, ce
         maps: (N, C, H, W).
         cell_cost: what a cell takes for one bin in the product with all cells, in times of a dense matrix product.
     """
-    idle = not sides[0].numel() or not maps.numel() or torch.compiler.is_compiling()
+    idle = not sides[0].numel() or not maps.numel() or _is_compiling()
     if maps.device.type != 'cpu' or sides[0].requires_grad or idle:
         return None
     lengths, number = maps.shape[2:], sides[0].shape[1] * size[0] * size[1]
