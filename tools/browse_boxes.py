@@ -97,7 +97,7 @@ def browse(args: argparse.Namespace) -> None:
         )
     batch = torch.stack(read), torch.ones(len(read), dtype=bool)
     (found,) = localise_batches(model, [batch], adaptive=adaptive, backbone=encoder_of(model, encoder), **settings)
-    order = args.channel_order or order_as_loaded(model.data_preprocessor)
+    order = args.channel_order or order_as_loaded(model.data_preprocessor, cfg)
     np.random.seed(args.seed)
     sheet = draw_boxes(batch[0], found.heatmaps, found.found.boxes, crop, order, args.num_crops)
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def browse(args: argparse.Namespace) -> None:
     from viewplug.evaluation.knn import nearest
     from viewplug.evaluation.trained_model import trained_model
     from viewplug.run.launch import UserError, check_data, read_config
-    from viewplug.visualization.gallery import denormalise
+    from viewplug.visualization.gallery import rgb_pixels
     from viewplug.visualization.neighbour_sheet import draw_neighbours
 
     for name in ('num', 'neighbours', 'bank', 'batch_size'):
@@ -94,8 +94,7 @@ def browse(args: argparse.Namespace) -> None:
     def pixels(dataset, indices):
         data = model.data_preprocessor(batch_of([dataset[index] for index in indices]), False)['inputs']
         data = data[0] if isinstance(data, list | tuple) else data
-        mean, std = (getattr(model.data_preprocessor, name, None) for name in ('mean', 'std'))
-        return denormalise(data.cpu(), mean, std)
+        return rgb_pixels(data.cpu(), model.data_preprocessor, cfg)
 
     near = torch.stack([pixels(bank, [bank_rows[place] for place in row]) for row in found.tolist()])
     classes = getattr(queries, 'metainfo', {}).get('classes')

@@ -99,7 +99,8 @@ def images_and_views(cfg, args: argparse.Namespace):
     from viewplug.registry import MODELS
     from viewplug.run.launch import UserError
     from viewplug.views import ViewGeometry
-    from viewplug.visualization.gallery import denormalise
+    from viewplug.visualization.box_sheet import order_as_loaded
+    from viewplug.visualization.gallery import rgb_pixels
 
     loaded = samples(cfg, args)
     settings = preprocessor_config(cfg)
@@ -117,11 +118,9 @@ def images_and_views(cfg, args: argparse.Namespace):
             'viewplug.RandomResizedCrop or viewplug.ContrastiveCrop, and let PackInputs(meta_keys=...) keep '
             "'crop_box' and 'flip'"
         )
-    mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
-    views = [denormalise(view, mean, std) for view in data['inputs'][:2]]
-    # The network is given RGB: a pre-processor that swaps channels says that images are loaded as BGR.
-    swapped = getattr(preprocessor, '_channel_conversion', False)
-    return [(image.flip(0) if swapped else image).float() / 255 for image in images], views, geometry
+    views = [rgb_pixels(view, preprocessor, cfg) for view in data['inputs'][:2]]
+    is_bgr = order_as_loaded(preprocessor, cfg) == 'bgr'
+    return [(image.flip(0) if is_bgr else image).float() / 255 for image in images], views, geometry
 
 
 def samples(cfg, args: argparse.Namespace) -> list[tuple]:

@@ -15,6 +15,7 @@ pairs to look at, against the embedding's length (its figure 4) and, for several
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
@@ -124,6 +125,7 @@ def test(cfg, model, checkpoint, embeddings, strength, device, args):
     from viewplug.evaluation.embeddings import embed
     from viewplug.evaluation.provenance import digest_of
     from viewplug.evaluation.view_pairs import ViewPairs
+    from viewplug.visualization.gallery import rgb_pixels
 
     views = ViewPairs(cfg, strength, args.own_crops, device, args.batch_size, args.num_workers, args.seed)
     if args.own_crops and 'localization' in checkpoint and not views.restore_boxes(checkpoint):
@@ -146,14 +148,13 @@ def test(cfg, model, checkpoint, embeddings, strength, device, args):
         raise ValueError(f'none of the {views.asked} images can be read, so there is nothing to test')
     result = dict(images=done, unreadable=unreadable, gallery=judge.gallery_images, embeddings=judge.result())
     result['views'] = digest_of(views.steps)
-    return result, pairs_to_draw(*last, judge.latest_ranks[judge.cells[0]], views.preprocessor)
+    pixels_of = partial(rgb_pixels, preprocessor=views.preprocessor, cfg=cfg)
+    return result, pairs_to_draw(*last, judge.latest_ranks[judge.cells[0]], pixels_of)
 
 
-def pairs_to_draw(first, second, iou, ranks, preprocessor, most: int = 6) -> list[tuple]:
+def pairs_to_draw(first, second, iou, ranks, pixels_of, most: int = 6) -> list[tuple]:
     """Pairs of the last batch spread over the IoU, as (pixels (3, H, W) in [0, 1] twice, IoU, rank), RGB."""
     import torch
-
-    from viewplug.visualization.gallery import denormalise
 
     if iou is None:
         return []
@@ -162,8 +163,7 @@ def pairs_to_draw(first, second, iou, ranks, preprocessor, most: int = 6) -> lis
     iou, ranks = iou[-number:], ranks[-number:]
     order = iou.argsort(descending=True)
     picked = order[torch.linspace(0, number - 1, min(most, number)).round().long()]
-    mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
-    pixels = [denormalise(view[picked], mean, std) for view in views]
+    pixels = [pixels_of(view[picked]) for view in views]
     return list(zip(*pixels, iou[picked].tolist(), ranks[picked].tolist(), strict=True))
 
 

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     model, _ = trained_model(cfg, args.checkpoint)
     images, crop = images_and_crop(cfg, args.data_root, args.alpha)
-    scorer = build_scorer(args.scorer, args.channel_order or order_as_loaded(model.data_preprocessor))
+    scorer = build_scorer(args.scorer, args.channel_order or order_as_loaded(model.data_preprocessor, cfg))
     scorer.model.to(device)  # mmengine's models tell their data_preprocessor, if asked themselves
     picked = np.linspace(0, len(images) - 1, min(args.num, len(images))).round().astype(int).tolist()
     done = 0

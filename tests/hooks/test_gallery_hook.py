@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from mmengine import Config
 from PIL import Image
 from toy_siamese import MEAN, STD, ToyImages, loader, log_text, make_runner
 
+from viewplug.datasets.whole_images import images_as_loaded
 from viewplug.hooks import ViewGalleryHook
 from viewplug.hooks.gallery import tiled
 from viewplug.visualization.gallery import TITLE_HEIGHT, denormalise, draw_views
@@ -116,8 +118,9 @@ def test_whole_images_are_drawn_with_the_crops_and_the_windows_that_heads_match(
     assert np.asarray(Image.open(tmp_path / 'vis_regions/epoch_0.png')).shape[1] > 4 * 192
 
 
-def test_the_image_beside_the_views_is_the_one_they_were_cut_from(tmp_path, monkeypatch):
-    """Each view, cut again from the image that is drawn, is the view."""
+@pytest.mark.parametrize('to_rgb', [True, False], ids=['rgb', 'bgr'])  # as the network sees them
+def test_the_image_beside_the_views_is_the_one_they_were_cut_from(to_rgb, tmp_path, monkeypatch):
+    """Each view, cut again from the image that is drawn, is the view, and both have the colours of the scene."""
     from toy_runs import PIPELINE, toy_runner
 
     from viewplug.hooks import gallery
@@ -126,9 +129,11 @@ def test_the_image_beside_the_views_is_the_one_they_were_cut_from(tmp_path, monk
     draw = gallery.draw_crops
     monkeypatch.setattr(gallery, 'draw_crops', lambda *args: drawn.append(args) or draw(*args))
     scenes = dict(type='viewplug.ShapeScenes', num_images=16, image_size=40, pipeline=PIPELINE)
-    preprocessor = dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True)
+    preprocessor = dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=to_rgb)
     hook = dict(type='viewplug.ViewGalleryHook')
-    toy_runner(tmp_path, [hook], dataset=scenes, max_epochs=1, data_preprocessor=preprocessor).train()
+    runner = toy_runner(tmp_path, [hook], dataset=scenes, max_epochs=1, data_preprocessor=preprocessor)
+    runner.cfg = Config(dict(train_dataloader=dict(dataset=scenes), data_preprocessor=preprocessor))
+    runner.train()
     images, views, geometry = drawn[0]
     for n, image in enumerate(images):
         for v, view in enumerate(views):
@@ -136,3 +141,5 @@ def test_the_image_beside_the_views_is_the_one_they_were_cut_from(tmp_path, monk
             cut = torch.nn.functional.interpolate(image[None, :, y0:y1, x0:x1], size=32, mode='bilinear')[0]
             cut = cut.flip(2) if geometry.flips[n, v] else cut
             assert (cut - view[n]).abs().mean() < 0.02
+    loaded = images_as_loaded(runner.train_dataloader.dataset, range(16))  # BGR
+    assert all(any(torch.equal(one.flip(0) / 255, image) for one in loaded) for image in images)

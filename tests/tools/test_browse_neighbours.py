@@ -79,7 +79,8 @@ def test_a_query_is_not_its_own_neighbour(tool, files, tmp_path, monkeypatch):
     assert (similarity.diff(dim=1) <= 0).all() and similarity.max() <= 1 + 1e-5
 
 
-def test_a_folder_of_images_is_searched_in_its_own_colours(tool, files, tmp_path, monkeypatch):
+@pytest.mark.parametrize('to_rgb', [True, False], ids=['rgb', 'bgr'])  # as the network sees them
+def test_a_folder_of_images_is_searched_in_its_own_colours(to_rgb, tool, files, tmp_path, monkeypatch):
     from viewplug.visualization import neighbour_sheet
 
     folder = tmp_path / 'images'
@@ -93,6 +94,7 @@ def test_a_folder_of_images_is_searched_in_its_own_colours(tool, files, tmp_path
         neighbour_sheet, 'draw_neighbours', lambda *args: drawn.append(args) or Image.new('RGB', (1, 1))
     )
     options = ['--data-root', str(folder), '--neighbours', '20', '--out', str(tmp_path / 'sheet.png')]
+    options += ['--cfg-options', f'data_preprocessor.to_rgb={to_rgb}']
     assert tool.main([*map(str, files), *options]) == 0
     queries, near, similarity, labels, *_ = drawn[0]
     assert near.shape[:2] == (6, 5) and labels is None

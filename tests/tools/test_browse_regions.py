@@ -62,8 +62,9 @@ def test_a_sheet_is_written_however_views_are_made_and_the_seed_decides_it(views
     assert (sheets[0] == sheets[1]).all() and (sheets[0] != sheets[2]).any()
 
 
+@pytest.mark.parametrize('to_rgb', [True, False], ids=['rgb', 'bgr'])  # as the network sees them
 @pytest.mark.parametrize('views', ['sample', 'device'])
-def test_views_are_the_pixels_of_their_boxes_in_the_colours_of_the_image(views, tool, config, tmp_path):
+def test_views_are_the_pixels_of_their_boxes_in_the_colours_of_the_image(views, to_rgb, tool, config, tmp_path):
     from mmengine.registry import init_default_scope
 
     from viewplug.run.launch import read_config
@@ -77,6 +78,7 @@ def test_views_are_the_pixels_of_their_boxes_in_the_colours_of_the_image(views, 
         Image.fromarray(pixels).save(tmp_path / f'images/{index}.png')
     args = dict(config=str(config), demo=False, data_root=str(tmp_path / 'images'), num=6, epochs=None, amp=None)
     args = argparse.Namespace(**args, launcher='none', work_dir=None, cfg_options=dict(views=views))
+    config.write_text(CONFIG.replace('to_rgb=True', f'to_rgb={to_rgb}'))
     cfg = read_config(str(config), args)
     init_default_scope('mmpretrain')
     images, made, geometry = tool.images_and_views(cfg, args)

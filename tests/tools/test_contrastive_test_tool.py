@@ -133,6 +133,21 @@ def test_files_that_cannot_be_read_are_not_tested(views, tool, files, tmp_path, 
     assert '13 images (3 more cannot be read: left out), gallery' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('to_rgb', [True, False], ids=['rgb', 'bgr'])  # as the network sees them
+def test_pairs_are_drawn_in_the_colours_of_their_images(to_rgb, tool, files, tmp_path, monkeypatch):
+    (tmp_path / 'images').mkdir()
+    for name in 'abcd':
+        Image.fromarray(np.full((40, 40, 3), (200, 100, 50), np.uint8)).save(tmp_path / f'images/{name}.png')
+    drawn = []
+    monkeypatch.setattr(tool, 'draw', lambda out, report, others, pairs: drawn.extend(pairs) or [])
+    command = [*map(str, files), '--data-root', str(tmp_path / 'images'), '--dims', 'full']
+    command += ['--out', str(tmp_path / 'found.json'), '--cfg-options', f'data_preprocessor.to_rgb={to_rgb}']
+    assert tool.main(command) == 0 and len(drawn) == 4
+    for first, second, *_ in drawn:
+        for view in (first, second):
+            assert (view * 255).mean(dim=(1, 2)).round().tolist() == [200, 100, 50]
+
+
 def test_own_crops_are_cut_with_the_boxes_of_the_checkpoint(tool, files, tmp_path, monkeypatch, capsys):
     from viewplug.evaluation.view_pairs import ViewPairs
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from viewplug.config.channel_order import BGR_TO_RGB
+from viewplug.registry import MODELS
 from viewplug.transforms.contrastive_crop import ContrastiveCrop
-from viewplug.visualization.box_sheet import BOX_COLOUR, CROP_COLOURS, MIN_HEIGHT, draw_boxes
+from viewplug.visualization.box_sheet import BOX_COLOUR, CROP_COLOURS, MIN_HEIGHT, draw_boxes, order_as_loaded
 from viewplug.visualization.sheet import GAP, TITLE_HEIGHT
 
 SIZE = 100
@@ -87,3 +89,14 @@ def test_without_localize_crops_leave_the_box():
 @pytest.mark.parametrize('box', [[0.5, 0.5, 0.5, 0.5], [0, 0, 1, 1]])
 def test_boxes_without_area_and_whole_images_are_drawn(box):
     assert has_colour(cell(draw(boxes=torch.tensor([box, box]).float()), 0, 0), BOX_COLOUR).any()
+
+
+@pytest.mark.parametrize('to_rgb', [True, False])
+@pytest.mark.parametrize(('steps', 'order'), [([], 'bgr'), (BGR_TO_RGB, 'rgb')])
+def test_the_order_of_loaded_images_is_that_of_the_config_whether_or_not_the_network_sees_it(steps, order, to_rgb):
+    pipeline = [dict(type='LoadImageFromFile'), *steps]
+    dataset = dict(type='viewplug.ImageFolder', pipeline=pipeline)
+    cfg = dict(data_preprocessor=dict(to_rgb=to_rgb), train_dataloader=dict(dataset=dataset))
+    preprocessor = MODELS.build(dict(type='viewplug.ViewsDataPreprocessor', to_rgb=to_rgb))
+    assert order_as_loaded(preprocessor, cfg) == order
+    assert order_as_loaded(preprocessor, {}) == ('bgr' if to_rgb else 'rgb')  # mmcv's loader, or none

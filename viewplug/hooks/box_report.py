@@ -68,9 +68,9 @@ def draw_update(
     """Heat maps, boxes and crops of the first ``number`` images to ``path`` and the visualizer.
 
     Args:
-        order: of the channels as images are loaded, 'bgr' or 'rgb'; None: as the pre-processor takes them.
+        order: of the channels as images are loaded, 'bgr' or 'rgb'; None: as the run's config says.
     """
-    order = order or order_as_loaded(unwrapped(runner.model).data_preprocessor)
+    order = order or order_as_loaded(unwrapped(runner.model).data_preprocessor, runner.cfg)
     images = targets.whole_images(source.reading.size)
     pixels = torch.stack([images[index][0] for index in range(min(number, len(images)))])
     boxes, crop = targets.read()[: len(pixels)], targets.targets[0].crops[0]

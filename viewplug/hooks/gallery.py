@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from viewplug.argument_kinds import check_least
+from viewplug.config.channel_order import believed_order
 from viewplug.datasets.in_memory import InMemoryDataset
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.datasets.whole_images import images_as_loaded
@@ -39,12 +40,11 @@ class ViewGalleryHook(Hook):
     Args:
         num_images: Rows, at most.
         interval: Epochs between sheets; None writes one only.
-        channel_order: Of what the network sees: 'rgb' (a pre-processor with ``to_rgb=True``, or a loader that reads
-            RGB) or 'bgr'.
+        channel_order: Of what the network sees, 'rgb' or 'bgr'; None: as the run's config says.
     """
 
     def __init__(
-        self, num_images: int = 8, interval: int | None = None, channel_order: Literal['rgb', 'bgr'] = 'rgb'
+        self, num_images: int = 8, interval: int | None = None, channel_order: Literal['rgb', 'bgr'] | None = None
     ) -> None:
         check_least('ViewGalleryHook', 1, num_images=num_images, interval=interval)
         self.num_images = num_images
@@ -75,15 +75,16 @@ class ViewGalleryHook(Hook):
             return
         preprocessor = _preprocessor(runner)
         mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
-        sheet = draw_views(views, mean, std, self.channel_order, self.num_images)
+        order = self.channel_order or (believed_order(runner.cfg) or 'rgb').lower()
+        sheet = draw_views(views, mean, std, order, self.num_images)
         path = Path(runner.work_dir, 'vis_views', f'epoch_{runner.epoch}.png')
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(path)
         runner.logger.info(f'Views of {len(views[0])} images as the network sees them: {path}')
         runner.visualizer.add_image('vis_views', np.asarray(sheet), step=runner.epoch)
-        self._draw_crops(runner, [denormalise(view, mean, std) for view in views])
+        self._draw_crops(runner, [denormalise(view, mean, std) for view in views], order)
 
-    def _draw_crops(self, runner, views: list[Tensor]) -> None:
+    def _draw_crops(self, runner, views: list[Tensor], order: str) -> None:
         """Where the views were cut, and the windows that region heads match, if that is known."""
         dataset = runner.train_dataloader.dataset
         leaf = leaf_datasets(dataset)[0]
@@ -94,9 +95,9 @@ class ViewGalleryHook(Hook):
             images = images_as_loaded(leaf, self._indices)
         # Pixels come as the loader's, views as the network's.
         swapped = getattr(_preprocessor(runner), '_channel_conversion', False)
-        loaded_bgr = swapped != (self.channel_order == 'bgr')
+        loaded_bgr = swapped != (order == 'bgr')
         images = [(image.flip(0) if loaded_bgr else image).float() / 255 for image in images]
-        views = [view.flip(1) if self.channel_order == 'bgr' else view for view in views]
+        views = [view.flip(1) if order == 'bgr' else view for view in views]
         sheets = dict(vis_crops=draw_crops(images, views, self._geometry))
         branches = getattr(unwrapped(runner.model), 'branches', None) or {}
         grids = [

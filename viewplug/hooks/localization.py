@@ -71,8 +71,8 @@ class LocalizationHook(Hook):
         grid: Cells along a side of the maps of ``source='views'``.
         grid_device: Where those are kept; None: where the features are.
         num_drawn: Images of the first data set to draw at each update, to ``work_dir/vis_boxes`` and the visualizer.
-        channel_order: Of the images as they are loaded, for drawing: 'bgr' or 'rgb'; None: 'bgr' (mmcv's loaders) where
-            the pre-processor swaps channels, else 'rgb'.
+        channel_order: Of the images as they are loaded, for drawing: 'bgr' or 'rgb'; None: as the run's config says
+            (:func:`viewplug.visualization.box_sheet.order_as_loaded`).
 
     Raises:
         ValueError: an argument out of its range; before training: no ContrastiveCrop found, no such encoder, or a

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
+from viewplug.config.channel_order import believed_order
 from viewplug.crop_sampling import sample_crop
 from viewplug.ops.heatmap_boxes import normalise_heatmaps, upsample_heatmaps
 from viewplug.visualization.sheet import lay_out, outline
@@ -22,9 +24,14 @@ BOX_COLOUR = (255, 220, 0)
 CROP_COLOURS = ((80, 200, 255), (120, 255, 120), (255, 120, 200), (255, 160, 60))
 
 
-def order_as_loaded(preprocessor: nn.Module) -> str:
-    """Channels of the images that a data preprocessor gets: 'bgr' where it swaps them for the network, else 'rgb'."""
-    return 'bgr' if getattr(preprocessor, '_channel_conversion', False) else 'rgb'
+def order_as_loaded(preprocessor: nn.Module, cfg: Mapping[str, Any]) -> str:
+    """'bgr' or 'rgb', channels of the images that a data preprocessor gets.
+
+    Args:
+        cfg: of the run, for the order in which its network sees them; RGB where it says nothing of it.
+    """
+    swaps = bool(getattr(preprocessor, '_channel_conversion', False))
+    return 'bgr' if swaps != (believed_order(cfg) == 'BGR') else 'rgb'
 
 
 def draw_boxes(

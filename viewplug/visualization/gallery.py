@@ -1,13 +1,16 @@
 """A sheet of views: one row per image, one column per view, as the network sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
+
+from viewplug.config.channel_order import believed_order
 
 TITLE_HEIGHT = 14
 MIN_HEIGHT = 64
@@ -54,6 +57,16 @@ def draw_views(
     for left, title in titles:
         draw.text((left, 1), title, fill='black')
     return sheet
+
+
+def rgb_pixels(images: Tensor, preprocessor: nn.Module, cfg: Mapping[str, Any]) -> Tensor:
+    """(N, C, H, W) network inputs -> pixels in [0, 1], RGB whatever order the network of this config sees.
+
+    Args:
+        preprocessor: the data preprocessor that made them.
+    """
+    pixels = denormalise(images, *(getattr(preprocessor, name, None) for name in ('mean', 'std')))
+    return pixels.flip(1) if believed_order(cfg) == 'BGR' else pixels
 
 
 def denormalise(images: Tensor, mean=None, std=None) -> Tensor:
