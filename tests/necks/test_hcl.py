@@ -178,9 +178,11 @@ def test_as_many_strides_as_channels_are_needed():
         small_neck(in_strides=(8, 16, 32))
 
 
-def test_too_few_maps_are_refused_with_the_key_to_set():
-    with pytest.raises(ValueError, match='reads 4 maps, the backbone gives 1.*out_indices'):
-        small_neck().spatial(maps()[-1:])
+def test_maps_of_another_backbone_are_refused_with_the_keys_to_set():
+    with pytest.raises(ValueError, match=rf'\(in_channels\), the backbone gives \[{CHANNELS[-1]}\].*out_indices'):
+        small_neck()(maps()[-1:])
+    with pytest.raises(ValueError, match=r'reads maps of \[4, .*, the backbone gives \[.* in_channels to theirs'):
+        small_neck(in_channels=(4, *CHANNELS[1:]))(maps())
 
 
 def test_a_backbone_that_gives_its_last_map_only_is_refused_with_the_key_to_set():

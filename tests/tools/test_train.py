@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine import Config
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from train_runs import ROOT, TINY, arguments, demo, has_queue, small
 
 from viewplug.run.launch import UserError, read_config, run, train
@@ -243,6 +244,18 @@ def test_two_processes_on_a_cpu_train_through_dist_train(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     state = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=False)['state_dict']
     assert state['branches.image.head.pointer'] == 16 % 20  # one step, 8 keys of each of two processes
+
+
+def test_the_loader_of_a_config_that_inherits_from_mmpretrain_gives_batches(tmp_path):
+    (tmp_path / 'own.py').write_text("""
+_base_ = 'mmpretrain::mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py'
+pack = [dict(type='PackInputs')]
+scenes = dict(_delete_=True, type='viewplug.ShapeScenes', num_images=4, image_size=24, pipeline=pack)
+train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=scenes)
+""")
+    cfg = read_config(tmp_path / 'own.py', arguments(tmp_path / 'own.py', tmp_path))
+    batch = next(iter(Runner.build_dataloader(cfg.train_dataloader)))
+    assert batch['inputs'].shape == (4, 3, 24, 24)
 
 
 def test_stock_mmpretrain_and_mmdet_configs_are_read_and_their_data_looked_for(tmp_path):

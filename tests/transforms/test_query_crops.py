@@ -76,6 +76,12 @@ def test_extras_travel_through_packing_collation_and_normalisation_to_forwards_a
     assert torch.allclose(found['queries'], (raw['queries'].flip(2).float() - mean) / std)
 
 
+def test_a_loader_without_default_collate_is_told_which_one_to_set():
+    preprocessor = MODELS.build(dict(type='viewplug.ViewsDataPreprocessor', mean=MEAN, std=STD, to_rgb=True))
+    with pytest.raises(ValueError, match=r"one by one in a tuple: set collate_fn=dict\(type='default_collate'\)"):
+        preprocessor(pseudo_collate([sample(seed) for seed in range(2)]), training=True)
+
+
 def test_views_come_out_as_from_the_stock_preprocessor():
     settings = dict(mean=MEAN, std=STD, to_rgb=True)
     views = default_collate([sample(seed) for seed in range(3)])

@@ -63,8 +63,13 @@ class ViewsDataPreprocessor(SelfSupDataPreprocessor):
         half of its time, and no list of channels that a GPU would be waited for.
 
         Raises:
-            ValueError: channels to turn round, and not three.
+            ValueError: images that no ``collate_fn`` has put together; channels to turn round, and not three.
         """
+        if not isinstance(images, Tensor):
+            raise ValueError(
+                'viewplug.ViewsDataPreprocessor takes images in batches (N, 3, H, W), got them one by one in a '
+                f"{type(images).__name__}: set collate_fn=dict(type='default_collate') in the data loader"
+            )
         if self._channel_conversion:
             if images.shape[-3] != 3:
                 raise ValueError(

@@ -23,6 +23,15 @@ def name_classes(part: Config | dict | list | tuple) -> None:
         part['type'] = f'viewplug.{kind.__name__}'
 
 
+def unscope_collate(cfg: Config) -> None:
+    """Take ``_scope_``, which a base such as ``mmpretrain::...`` leaves in each part, out of ``collate_fn``: mmengine
+    hands what stands there on to the function, and the first batch of an inherited config would be a TypeError."""
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        collate = (cfg.get(key) or {}).get('collate_fn')
+        if isinstance(collate, dict):
+            collate.pop('_scope_', None)
+
+
 def place_views(cfg: Config) -> None:
     """``views='device'`` (and ``in_memory=True``) of the config or the command line."""
     views = cfg.get('views', 'sample')

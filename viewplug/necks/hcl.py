@@ -42,7 +42,8 @@ class HCLNeck(BaseModule):
         parts: name of each half -> where it lies in the embedding.
 
     Raises:
-        ValueError: no semantic channel, a stride that the backbone lacks, or views of another size than ``input_size``.
+        ValueError: no semantic channel, a stride that the backbone lacks, maps of other channels than it was told, views of
+            another size than ``input_size``.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class HCLNeck(BaseModule):
         check_least('HCLNeck', 1, semantic_channels=semantic_channels)
         self.semantic = MLPNeck(in_channels, hidden_channels, semantic_channels)
         self.spatial = SpatialPyramid(in_channels, in_strides, map_stride, fusion_stride, lateral_channels)
+        self.in_channels = list(in_channels)
         self.map_size = math.ceil(input_size / map_stride)
         self.input_size = input_size
         self.out_channels = semantic_channels + self.map_size**2
@@ -75,6 +77,7 @@ class HCLNeck(BaseModule):
             A 1-tuple: the (N, out_channels) embedding, semantic half first, halves of unit length (float32 or wider).
         """
         features = all_maps(features)
+        self._check_channels([feature.shape[1] for feature in features])
         semantic = self.semantic(features)[0]
         spatial = self.spatial(features)
         if spatial.shape[-2:] != (self.map_size, self.map_size):
@@ -85,6 +88,14 @@ class HCLNeck(BaseModule):
             )
         spatial = F.normalize(at_least_float32(spatial.flatten(1)), dim=1)
         return (torch.cat([semantic, spatial], dim=1),)
+
+    def _check_channels(self, found: list[int]) -> None:
+        if found != self.in_channels:
+            raise ValueError(
+                f'HCLNeck reads maps of {self.in_channels} channels (in_channels), the backbone gives {found}; set its '
+                "out_indices to all stages, e.g. (0, 1, 2, 3), and the neck's in_channels to theirs (viewplug.Siamese "
+                'does that where it is left out)'
+            )
 
 
 class SpatialPyramid(BaseModule):
@@ -129,11 +140,6 @@ class SpatialPyramid(BaseModule):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Maps (N, C_l, H_l, W_l), fine to coarse -> (N, 1, H, W) at ``map_stride``."""
-        if len(features) != len(self.laterals):
-            raise ValueError(
-                f'HCLNeck reads {len(self.laterals)} maps, the backbone gives {len(features)}; '
-                'set its out_indices to all stages, e.g. (0, 1, 2, 3)'
-            )
         size = features[self.fusion_level].shape[-2:]
         kernels, tap_bias, bias = self._contract()
         taps = tap_bias

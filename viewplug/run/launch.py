@@ -25,7 +25,7 @@ from viewplug.config.mistakes import sentence
 from viewplug.config.options import merge_options, of_stage
 from viewplug.config.schedule import set_epochs
 from viewplug.config.stage_lengths import LENGTHS, set_lengths
-from viewplug.config.switches import add_speed_hook, name_classes, place_views, speed_switches
+from viewplug.config.switches import add_speed_hook, name_classes, place_views, speed_switches, unscope_collate
 from viewplug.config.training_data import UserError, check_data
 from viewplug.config.unread_names import check_names
 from viewplug.datasets import CorruptImagesError
@@ -72,6 +72,7 @@ def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> 
     except Exception as error:
         raise UserError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
     name_classes(cfg)
+    unscope_collate(cfg)
     with _sentences():
         check_names(path, cfg)
         options = of_stage(args.cfg_options, stage)
