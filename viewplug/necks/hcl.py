@@ -42,7 +42,7 @@ class HCLNeck(BaseModule):
         parts: name of each half -> where it lies in the embedding.
 
     Raises:
-        ValueError: no semantic channel, a stride that the backbone lacks, maps of other channels than it was told, views of
+        ValueError: no semantic channel, a stride that the backbone lacks, other maps than ``in_channels``, views of
             another size than ``input_size``.
     """
 
