@@ -59,6 +59,7 @@ def browse(args: argparse.Namespace) -> None:
     from viewplug.ops.attention_maps import attention_maps
     from viewplug.run.launch import UserError
     from viewplug.visualization.attention_sheet import draw_attention
+    from viewplug.visualization.box_sheet import order_as_loaded
 
     if args.num < 1:
         raise UserError(f'--num must be at least 1, got {args.num}')
@@ -89,8 +90,7 @@ def browse(args: argparse.Namespace) -> None:
         titles = [f'head {k + 1}' for _ in range(len(pixels)) for k in range(heads)]
         pixels, queries, boxes = (part.repeat_interleave(heads, dim=0) for part in (pixels, queries, boxes))
         class_maps, query_maps = class_maps.flatten(0, 1), query_maps.transpose(1, 2).flatten(0, 1)
-    # The network is given RGB: a pre-processor that swaps channels says that images are loaded as BGR.
-    if getattr(model.data_preprocessor, '_channel_conversion', False):
+    if order_as_loaded(model.data_preprocessor, cfg) == 'bgr':
         pixels, queries = pixels.flip(1), queries.flip(2)
     sheet = draw_attention(pixels / 255, queries / 255, boxes, class_maps, query_maps, titles)
     out = args.out or Path(checkpoint).parent / 'vis_attention' / f'{Path(checkpoint).stem}.png'
@@ -101,12 +101,13 @@ def browse(args: argparse.Namespace) -> None:
 
 def config_and_checkpoint(args: argparse.Namespace):
     """The run's config, as it was trained, and the checkpoint."""
+    from viewplug.config.options import merge_options
     from viewplug.evaluation.work_dir import pretraining_of
     from viewplug.run.launch import UserError, check_data, read_config
 
     if Path(args.run).is_dir():
         cfg, checkpoint = pretraining_of(args.run, args.checkpoint)
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
         return cfg, checkpoint
     if not args.checkpoint:
         raise UserError(f'{args.run} is no work dir: give CONFIG and CHECKPOINT')

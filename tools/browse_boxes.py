@@ -36,7 +36,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         '--channel-order',
         choices=('bgr', 'rgb'),
-        help="of the images as loaded (default: 'bgr' where the pre-processor swaps channels, else 'rgb')",
+        help='of the images as loaded (default: as the config says)',
     )
     parser.add_argument('--data-root', metavar='DIR', help='draw images below DIR instead of the training data')
     parser.add_argument('--demo', action='store_true', help='the checkpoint is of tools/train.py --demo')

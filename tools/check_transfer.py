@@ -38,6 +38,7 @@ def check(args) -> int:
     from mmengine.logging import MMLogger
 
     from viewplug.config.mistakes import sentence
+    from viewplug.config.options import merge_options
     from viewplug.transfer import TransferCheckHook
     from viewplug.transfer.check import check_model, table
     from viewplug.transfer.check_hook import all_origins
@@ -52,7 +53,7 @@ def check(args) -> int:
         cfg = Config.fromfile(args.config)
     except Exception as error:
         raise ValueError(f'{args.config} cannot be read: {type(error).__name__}: {error}') from error
-    cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
     (start_from if args.init else set_checkpoint)(cfg, args.checkpoint)
     load_from = args.checkpoint if cfg.get('load_from') == args.checkpoint else None  # else InitFromSSL's
     try:

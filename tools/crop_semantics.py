@@ -38,7 +38,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         '--channel-order',
         choices=('bgr', 'rgb'),
-        help="of the images as loaded (default: 'bgr' where the pre-processor swaps channels, else 'rgb')",
+        help='of the images as loaded (default: as the config says)',
     )
     parser.add_argument('--seed', type=int, default=0, help='of the crops')
     parser.add_argument('--device', help='default: a GPU if there is one')

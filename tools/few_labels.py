@@ -79,8 +79,8 @@ def evaluate(args) -> list[dict]:
     protocols = [protocol_of(args, pretraining, kind) for kind in ('linear', 'finetune')]
     scope = pretraining.get('default_scope') or 'mmpretrain'
     with DefaultScope.overwrite_default_scope(scope):  # for names without a prefix
-        labels = labels_of(labelled_datasets(pretraining)[0])
-        made_with = ingredients(pretraining, checkpoint, labels, protocols)
+        labels = labels_of(labelled_datasets(pretraining, args.cfg_options)[0])
+        made_with = ingredients(pretraining, checkpoint, labels, protocols, args.cfg_options)
     made_with |= {key: getattr(args, key) for key in OPTIONS}
     folder, rows = args.work_dir / 'few_labels', []
     for seed in args.seeds:
@@ -110,6 +110,7 @@ def run_cell(
 ) -> dict:
     from mmengine import Config
 
+    from viewplug.config.options import merge_options
     from viewplug.evaluation.few_labels import few_label_config
     from viewplug.evaluation.linear import run_linear
 
@@ -131,12 +132,13 @@ def run_cell(
         augment=not args.no_augment,
         epochs=protocol.get('epochs_below_10_percent') if percent < 10 else None,
         world_size=int(os.environ.get('WORLD_SIZE', 1)) if args.launcher != 'none' else 1,
+        options=args.cfg_options,
     )
     cfg.work_dir = str(args.work_dir / f'few_labels/runs/{file.stem}')
     cfg.launcher = args.launcher
     cfg.randomness = dict(seed=seed)
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=cfg.train_cfg.max_epochs, max_keep_ckpts=1)
-    cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
     return run_linear(cfg, file, mode=mode, percent=percent, frozen=frozen, steps=args.steps, made_with=made_with)
 
 

@@ -51,6 +51,7 @@ def parse_args(argv=None):
 def evaluate(args) -> dict:
     from mmengine import Config
 
+    from viewplug.config.options import merge_options
     from viewplug.evaluation.linear import linear_config, run_linear
     from viewplug.evaluation.linear_data import single_view_size
     from viewplug.evaluation.work_dir import pretraining_of
@@ -62,12 +63,21 @@ def evaluate(args) -> dict:
         raise ValueError(f'--protocol {name}: no such file; give small, imagenet or a config')
     world_size = int(os.environ.get('WORLD_SIZE', 1)) if args.launcher != 'none' else 1
     protocol = Config.fromfile(path)
-    cfg = linear_config(pretraining, checkpoint, protocol, args.prefix, not args.no_augment, args.epochs, world_size)
+    cfg = linear_config(
+        pretraining,
+        checkpoint,
+        protocol,
+        args.prefix,
+        not args.no_augment,
+        args.epochs,
+        world_size,
+        args.cfg_options,
+    )
     cfg.work_dir = str(Path(args.work_dir) / 'linear')
     cfg.launcher = args.launcher
     cfg.randomness = dict(seed=args.seed)
     cfg.resume = args.resume
-    cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
     out = args.out or Path(args.work_dir) / 'linear_eval.json'
     result = run_linear(cfg, out, protocol=name, augment=not args.no_augment)
     if int(os.environ.get('RANK', 0)) == 0:

@@ -75,6 +75,8 @@ def test_mistakes_in_a_config_are_sentences_that_name_the_key(ckpt, tmp_path, mo
     path = config(tmp_path, plain('x.pth'))
     assert call('check_transfer', monkeypatch, path, ckpt[0], '--cfg-options', 'model.backbone.depht=18') == 2
     assert 'model.backbone.depht: ResNet has no argument depht, did you mean depth?' in capsys.readouterr().err
+    assert call('check_transfer', monkeypatch, path, ckpt[0], '--cfg-options', 'modle.backbone.depth=18') == 2
+    assert 'the config has no modle and nothing would read it, did you mean model?' in capsys.readouterr().err
     (tmp_path / 'child.py').write_text("_base_ = 'det.py'\nmodel = dict(type=dict(a=1))\n")
     assert call('check_transfer', monkeypatch, tmp_path / 'child.py', ckpt[0]) == 2
     assert 'child.py cannot be read: TypeError: type=' in capsys.readouterr().err

@@ -183,6 +183,8 @@ def test_neither_a_moved_data_folder_nor_another_number_of_workers_computes_a_ce
     (tmp_path / 'here').rename(tmp_path / 'there')
     assert trained(tmp_path / 'there') == 0
     assert trained(tmp_path / 'there', '--cfg-options', 'train_dataloader.num_workers=0') == 0
+    moved = [f'{split}_dataloader.dataset.data_root={tmp_path / "there" / split}' for split in ('train', 'val')]
+    assert trained(tmp_path / 'here', '--cfg-options', *moved) == 0  # options say where it is now
     assert trained(tmp_path / 'there', extensions=['.png']) == 1
     make_folder(tmp_path / 'there/val', number=4)
     assert trained(tmp_path / 'there', extensions=['.png']) == 1

@@ -251,6 +251,36 @@ def test_labels_of_other_class_folders_are_refused(tool, work_dir, tmp_path, mon
     assert re.search('error: the validation data .* missing cat', capsys.readouterr().err)
 
 
+def test_the_labelled_folders_may_have_been_moved_and_options_say_where(tool, work_dir, tmp_path, monkeypatch, capsys):
+    cfg = pretraining_config()
+    for split in ('train', 'val'):
+        cfg.custom_hooks[0][f'{split}_dataloader'] = folder_loader(tmp_path / f'gone/{split}')
+        make_folder(tmp_path / split)
+    cfg.dump(work_dir / 'moco.py')
+    moved = [f'{split}_dataloader.dataset.data_root={tmp_path / split}' for split in ('train', 'val')]
+    options = [*SHORT, *moved, 'train_dataloader.dataset.pipeline.1.crop_ratio_range=0.5,1']
+    assert call(tool, monkeypatch, work_dir, '--epochs', '1', *options) == 0
+    result = json.loads((work_dir / 'linear_eval.json').read_text())
+    assert (result['train_images'], result['val_images'], result['num_classes']) == (12, 12, 4)
+    (used,) = (work_dir / 'linear').glob('*.py')
+    assert Config.fromfile(used).train_dataloader.dataset.pipeline[1].crop_ratio_range == [0.5, 1]
+    assert call(tool, monkeypatch, work_dir, '--epochs', '1', *SHORT) == 2 and 'gone' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('option', 'said'),
+    [
+        ('optim_wraper.optimizer.lr=1.0', r'optim_wraper\.optimizer\.lr: .* did you mean optim_wrapper'),
+        ('optim_wrapper.optimizer.lrr=1.0', r'optim_wrapper\.optimizer\.lrr: SGD has no argument lrr, did you mean lr'),
+        ('train_dataloader.bach_size=8', r'train_dataloader\.bach_size: .* did you mean batch_size'),
+        ('train_dataloader.dataset.num_image=8', r'train_dataloader\.dataset\.num_image: .* did you mean num_images'),
+    ],
+)
+def test_a_misspelt_option_is_named(option, said, tool, work_dir, monkeypatch, capsys):
+    assert call(tool, monkeypatch, work_dir, '--epochs', '1', *SHORT, option) == 2
+    assert re.search(f'error: .*{said}', capsys.readouterr().err)
+
+
 def broken_folders(root):
     """A config of two classes, of which the first third of the validation images cannot be read."""
     cfg = pretraining_config()

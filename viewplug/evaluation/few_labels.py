@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,13 @@ def labels_of(dataset: dict) -> list[int]:
     return [int(leaf.get_data_info(place)['gt_label']) for place in range(len(leaf))]
 
 
-def ingredients(pretraining: Config, checkpoint: str, labels: list[int], protocols: Sequence[Path]) -> dict:
+def ingredients(
+    pretraining: Config,
+    checkpoint: str,
+    labels: list[int],
+    protocols: Sequence[Path],
+    options: Mapping[str, Any] | None = None,
+) -> dict:
     """What an accuracy follows from besides the options: checkpoint, protocols, network and data, as digests.
 
     Of data count the labels and the settings without :data:`PLACES` and :data:`LOADING`, so a folder may be moved.
@@ -53,8 +59,9 @@ def ingredients(pretraining: Config, checkpoint: str, labels: list[int], protoco
     Args:
         labels: of all images of the labelled training set (:func:`labels_of`).
         protocols: their files.
+        options: ``--cfg-options`` for the classifier.
     """
-    train_set, val_set = labelled_datasets(pretraining)
+    train_set, val_set = labelled_datasets(pretraining, options)
     settings = preprocessor_config(pretraining)
     val = leaf_datasets(DATASETS.build(dict(val_set, lazy_init=True)))
     for leaf in val:

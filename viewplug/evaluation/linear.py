@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine import Config
 from mmengine.dist import is_main_process
@@ -13,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from viewplug.config.mistakes import sentence
 from viewplug.config.model_config import preprocessor_config
 from viewplug.config.schedule import set_epochs
 from viewplug.datasets.leaves import leaf_datasets
@@ -34,6 +37,7 @@ def linear_config(
     augment: bool = True,
     epochs: int | None = None,
     world_size: int = 1,
+    options: Mapping[str, Any] | None = None,
 ) -> Config:
     """The config of the classifier: a ``viewplug.LinearClassifier`` on the pre-trained backbone's last output.
 
@@ -49,13 +53,15 @@ def linear_config(
         augment: train on random crops and flips, as the paper does, or on whole images.
         epochs: in place of the protocol's; the schedule is scaled.
         world_size: number of processes that share a batch.
+        options: ``--cfg-options``, of which those for the data sets are followed before classes are counted; the caller
+            merges all of them into what is returned.
 
     Raises:
         ValueError: no labelled data, no classes, other classes in validation than in training, nothing to load, a batch
             that cannot be shared, or a protocol whose ``backbone`` does not fit the run's.
     """
     backbone_weights(checkpoint, prefix)  # a sentence now, not an assertion while the model is built
-    train_set, val_set = labelled_datasets(pretraining)
+    train_set, val_set = labelled_datasets(pretraining, options)
     size = single_view_size(pretraining)
     scope = pretraining.get('default_scope') or 'mmpretrain'
     changes = protocol.get('backbone', {})
@@ -119,15 +125,25 @@ def run_linear(cfg: Config, result_file: str | Path | None = None, **notes) -> d
         result_file: JSON to write the result to.
         notes: what else to put into the result.
 
+    Raises:
+        ValueError: before the first step is done, with a sentence that names the key of ``cfg`` at fault. Later errors
+            surface as they are.
+
     Returns:
         ``top1`` and ``top5`` after the last epoch, ``best_top1``, all in percent, and what was trained how long.
     """
     cfg.experiment_name = f'linear_{time.time_ns()}'  # a message hub of its own, in which no other run has a history
     use_gloo(cfg)
-    runner = Runner.from_cfg(cfg)
-    leave_out_stand_ins(runner.val_loop)
-    with one_size('train_dataloader.dataset.pipeline or val_dataloader.dataset.pipeline'):
-        runner.train()
+    runner = None
+    try:
+        runner = Runner.from_cfg(cfg)
+        leave_out_stand_ins(runner.val_loop)
+        with one_size('train_dataloader.dataset.pipeline or val_dataloader.dataset.pipeline'):
+            runner.train()
+    except Exception as error:
+        if getattr(getattr(runner, '_train_loop', None), 'iter', 0):  # the property would build the loop again
+            raise
+        raise ValueError(sentence(error, cfg)) from error
     metrics = runner.val()  # once more, since a run resumed after its last epoch has not validated
     curve = runner.message_hub.get_scalar('val/accuracy/top1').data[0]
     unread = int(metrics.pop(f'accuracy/{LEFT_OUT}', 0))
@@ -177,7 +193,11 @@ def _loader(dataset: dict, protocol: Config, world_size: int, shuffle: bool) -> 
 
 def _number_of_classes(train_set: dict, val_set: dict) -> int:
     """Named by the data set, or else counted; the validation set must name the same."""
-    train, val = (DATASETS.build(dict(dataset, lazy_init=True)) for dataset in (train_set, val_set))
+    loaders = Config(dict(train_dataloader=dict(dataset=train_set), val_dataloader=dict(dataset=val_set)))
+    try:
+        train, val = (DATASETS.build(dict(loader.dataset, lazy_init=True)) for loader in loaders.values())
+    except TypeError as error:
+        raise ValueError(sentence(error, loaders)) from error
     check_classes(train, val)
     leaf = leaf_datasets(train)[0]
     classes = classes_of(leaf)

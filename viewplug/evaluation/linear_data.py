@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
+from typing import Any
 
 from mmengine import Config
 
 from viewplug.config.model_config import preprocessor_config
+from viewplug.config.options import merge_options
 from viewplug.registry import class_name
 
 TO_A_SIZE = ('Resize', 'Crop', 'Pack')
 """Parts of the names of steps, from the first of which on a pipeline shapes and packs what it has loaded."""
 
 
-def labelled_datasets(cfg: Config) -> tuple[dict, dict]:
+def labelled_datasets(cfg: Config, options: Mapping[str, Any] | None = None) -> tuple[dict, dict]:
     """Configs of the labelled training and validation sets: all images of the two that the run's ``KNNHook`` reads.
 
     The hook is looked for in ``custom_hooks``; where none runs, the config's top-level ``knn_hook`` says the same.
+
+    Args:
+        cfg: of the run.
+        options: ``--cfg-options`` for the classifier's config, of which those for its data sets say where these lie
+            now. Those for steps of pipelines, which are others there, are passed over.
 
     Raises:
         ValueError: there is neither.
@@ -41,7 +48,10 @@ def labelled_datasets(cfg: Config) -> tuple[dict, dict]:
     for leaf in (*_leaves(bank), *_leaves(val)):
         if not leaf.pipeline or not leaf.pipeline[-1].type.endswith('PackInputs'):
             leaf.pipeline = [*leaf.pipeline, dict(type='mmpretrain.PackInputs')]
-    return bank, val
+    loaders = Config(dict(train_dataloader=dict(dataset=bank), val_dataloader=dict(dataset=val)))
+    of_data = {key: value for key, value in (options or {}).items() if key.split('.')[0] in loaders}
+    merge_options(loaders, {key: value for key, value in of_data.items() if 'pipeline' not in key.split('.')})
+    return loaders.train_dataloader.dataset, loaders.val_dataloader.dataset
 
 
 def training_pipeline(dataset: dict, size: int) -> dict:
