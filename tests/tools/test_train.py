@@ -82,6 +82,23 @@ def test_two_stages_run_with_one_command_and_carry_the_weights_over(tmp_path, mo
     assert 'carried over' in log and 'branches.image.neck.semantic (4)' in log and 'target.backbone' in log
 
 
+def test_a_first_stage_that_is_done_is_not_trained_again_whatever_its_checkpoint_is_called(tmp_path):
+    options = {'stage1_epochs': 1, 'stage2_epochs': 1, 'stage1.default_hooks.checkpoint.filename_tmpl': 'before_{}.pth'}
+    args = demo('configs/mocov2_hcl_r50.py', tmp_path, stages=True, epochs=None, options=options)
+    for _ in range(2):
+        train(args)
+    work = tmp_path / 'work'
+    assert (work / 'stage1/before_1.pth').exists() and (work / 'epoch_1.pth').exists()
+    assert len(list(work.glob('stage1/*/*.log'))) == 1
+
+
+def test_a_first_stage_without_a_checkpoint_is_nothing_to_go_on_from(tmp_path):
+    options = {'stage1_epochs': 1, 'stage2_epochs': 1, 'stage1.default_hooks.checkpoint.save_last': False}
+    options['stage1.default_hooks.checkpoint.interval'] = 2
+    with pytest.raises(UserError, match='^stage 1 has left no checkpoint in .*stage1'):
+        train(demo('configs/mocov2_hcl_r50.py', tmp_path, stages=True, epochs=None, options=options))
+
+
 @pytest.mark.parametrize('config', CONFIGS)
 def test_every_demo_is_of_a_cpus_size(config):
     cfg = read_config(str(ROOT / config), arguments(config, Path('x'), demo=True))

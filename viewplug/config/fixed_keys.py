@@ -75,7 +75,7 @@ def check_fixed_keys(cfg: Config) -> None:
                 f'default_hooks.{name} would be one hook more{alike} Hooks beside the default ones belong into '
                 'custom_hooks'
             )
-    for place, hook in _checkpoint_hooks(cfg):
+    for place, hook in checkpoint_hooks(cfg):
         keys = {**inspect.signature(CheckpointHook).parameters, **inspect.signature(Runner.save_checkpoint).parameters}
         _refuse_others(place, hook, [key for key in keys if key not in ('self', 'kwargs')] + ['type', 'priority'])
 
@@ -141,7 +141,8 @@ def _custom_keys(cfg: Config) -> Mapping[str, Mapping]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _checkpoint_hooks(cfg: Config) -> Iterator[tuple[str, Mapping]]:
+def checkpoint_hooks(cfg: Config) -> Iterator[tuple[str, Mapping]]:
+    """Their places in the config, and their settings."""
     hooks = [(f'default_hooks.{name}', hook) for name, hook in (cfg.get('default_hooks') or {}).items()]
     hooks += [(f'custom_hooks.{place}', hook) for place, hook in enumerate(cfg.get('custom_hooks') or [])]
     for place, hook in hooks:

@@ -34,7 +34,7 @@ from viewplug.host_memory import keep_freed_memory
 from viewplug.run.cpu_processes import check_launcher, use_gloo
 from viewplug.run.demo import to_demo
 from viewplug.run.rehearsal import rehearse
-from viewplug.run.resuming import check_whole, latest_checkpoint, resume_from
+from viewplug.run.resuming import check_whole, last_names, latest_checkpoint, resume_from
 from viewplug.run.run_end import note_end
 from viewplug.transfer.start_from import start_from
 
@@ -172,7 +172,7 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
         set_epochs(first, cfg.stage1_epochs)
     first.work_dir = str(Path(cfg.work_dir) / 'stage1')
     latest = latest_checkpoint(first.work_dir)
-    if latest is None or not latest.endswith(f'epoch_{first.train_cfg.max_epochs}.pth'):
+    if latest is None or os.path.basename(latest) not in last_names(first):
         check_data(cfg)
         try:
             rehearse(cfg)
@@ -187,6 +187,10 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
         run(first, args)
         barrier()  # rank 0 may still be writing the checkpoint that all go on from
         latest = latest_checkpoint(first.work_dir)
+        if latest is None:
+            raise UserError(
+                f'stage 1 has left no checkpoint in {first.work_dir}: stage1.default_hooks.checkpoint saves one'
+            )
     print_log(f'Stage 2 of 2: {cfg.train_cfg.max_epochs} epochs of {cfg.filename}, from {latest}', 'current')
     return latest
 

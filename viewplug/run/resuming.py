@@ -12,6 +12,7 @@ from mmengine import Config
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
+from viewplug.config.fixed_keys import checkpoint_hooks
 from viewplug.config.training_data import UserError
 from viewplug.hooks.within_epoch import PREEMPTED, TIMED
 
@@ -53,6 +54,12 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
         return newest and str(newest)
     inside = os.path.join(work_dir, os.path.basename(noted))
     return inside if os.path.isfile(inside) else noted
+
+
+def last_names(cfg: Config) -> set[str]:
+    """What the checkpoint behind the last epoch of a config is called, one name for each of its checkpoint hooks."""
+    patterns = [hook.get('filename_tmpl') or 'epoch_{}.pth' for _, hook in checkpoint_hooks(cfg)]
+    return {pattern.format(cfg.train_cfg.max_epochs) for pattern in patterns or ['epoch_{}.pth']}
 
 
 def check_whole(path: str, said: str) -> None:
