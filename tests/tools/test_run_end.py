@@ -2,6 +2,8 @@
 
 import json
 import logging
+import re
+import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -56,6 +58,25 @@ def test_what_ended_a_run_is_in_its_log_and_its_record(number, tmp_path, capsys)
     run = read_run(tmp_path / 'work')
     assert run.status.endswith('iteration 1 of 3')
     assert (logged is not None) == any(str(logged) in problem for problem, _ in run.problems)
+
+
+@pytest.mark.parametrize('mistake', [{'model.backbone.dept': 18}, {'train_dataloader.batch_size': 100}], ids=str)
+def test_a_start_that_fails_before_training_is_not_taken_for_the_run_before_it(mistake, tmp_path):
+    hooks = {'custom_hooks': [dict(type='viewplug.RunRecordHook')]}
+    args = demo('configs/mocov2_r50.py', tmp_path)
+    args.cfg_options = {key: one for key, one in args.cfg_options.items() if not key.startswith('custom_hooks')} | hooks
+    train(args)
+    (first,) = tmp_path.glob('work/*/*.log')
+    args.cfg_options = {**args.cfg_options, **mistake, 'experiment_name': f'again_{len(str(mistake))}'}
+    while time.strftime('%Y%m%d_%H%M%S') == first.stem:
+        time.sleep(0.1)
+    with pytest.raises(UserError) as told:
+        train(args)
+    run = read_run(tmp_path / 'work')
+    assert run.record['status'] == 'finished' and run.record['session'] == first.stem
+    assert re.fullmatch(r'finished; started again since \(\d+_\d+\), without a step', run.status)
+    assert any(str(told.value) in text for text, _ in run.problems)
+    assert run.config['train_dataloader']['batch_size'] == 8
 
 
 def test_a_log_on_a_full_disk_does_not_hide_the_error(tmp_path, capsys):

@@ -126,6 +126,19 @@ def test_a_record_says_how_a_run_ended(status, said, tmp_path):
     assert read_run(tmp_path).status.startswith(f'not finished: {said}')
 
 
+def test_a_start_that_never_trained_leaves_the_run_before_it_as_it_was_and_is_said(tmp_path):
+    session(tmp_path, '20260101', [train_line(39)], log='')
+    (tmp_path / 'run.json').write_text(json.dumps(dict(status='finished', session='20260101', iterations=39)))
+    session(tmp_path, '20260102', [{'knn/top1': 20.0, 'step': 0}], config=CONFIG.replace('4', '9'))
+    run = read_run(tmp_path)
+    assert run.status == 'finished; started again since (20260102), without a step'
+    assert run.max_epochs == 4 and ('it broke', 1) in run.problems
+    session(tmp_path, '20260103', [train_line(5)], config=CONFIG.replace('4', '9'))  # of a config without the hook
+    run = read_run(tmp_path)
+    assert run.status == 'not finished: running or stopped in epoch 1 of 9, iteration 5' and run.record == {}
+    assert any('run.json is of 20260101' in text for text, _ in run.problems)
+
+
 def test_an_error_of_another_process_than_that_of_the_log_is_a_problem(tmp_path):
     session(tmp_path, '20260101', [train_line(39)], log='')
     (tmp_path / 'run.json').write_text(json.dumps(dict(status='failed', process=3, error='out of memory')))

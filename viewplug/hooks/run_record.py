@@ -23,7 +23,9 @@ class RunRecordHook(Hook):
 
     ``work_dir/run.json`` says ``status`` 'running', and 'finished' once training has ended, with its ``seconds``.
     ``tools/train.py`` makes it 'failed' (with the ``error`` and the number of the ``process``), 'interrupted',
-    'preempted' or 'stopped' (by a hook) where that ended the run; one that was killed goes on saying 'running'.
+    'preempted' or 'stopped' (by a hook) where that ended the run; one that was killed goes on saying 'running'. A start
+    that ends before training begins leaves the record of the one before it; ``session``, the name of the folder with
+    its logs, says whose record it is.
     ``run/target_momentum`` (of a model whose target has one) and ``run/peak_memory`` (MB of this process so far,
     without loader workers; a GPU's is in mmengine's log) go to ``runner.visualizer`` over iterations.
 
@@ -44,6 +46,7 @@ class RunRecordHook(Hook):
         loader = runner.train_dataloader
         self._record = dict(
             status='running',
+            session=runner.timestamp,
             started=time.time(),
             begins_at_iteration=runner.iter,
             iterations=runner.max_iters,

@@ -126,8 +126,7 @@ def run(cfg: Config, args: Namespace) -> None:
         told = _as_told(error, progress, cfg)
         if told is not error:
             told.__cause__ = error  # looked at before it is raised
-        if progress.runner is not None:
-            note_end(progress.runner, told)
+        note_end(progress.runner, told)
         if told is error:
             raise
         raise told from error

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import traceback
 
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from viewplug.config.training_data import UserError
@@ -14,9 +15,12 @@ from viewplug.hooks.run_record import RunRecordHook
 from viewplug.run.command import was_interrupted
 
 
-def note_end(runner: Runner, error: BaseException) -> None:
+def note_end(runner: Runner | None, error: BaseException) -> None:
     """Write ``error`` into the log file (with its traceback, but for a UserError), whose errors ``tools/report.py``
     shows, and, with ``viewplug.RunRecordHook``, into ``run.json``. The screen shows it anyway.
+
+    Args:
+        runner: None where it could not be built; the log is that of the last one that began to be.
     """
     said = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
     log = said
@@ -31,11 +35,12 @@ def note_end(runner: Runner, error: BaseException) -> None:
         if not isinstance(error, UserError):  # what happened first: a report has room for the beginning only
             log = f'{said}\n{"".join(traceback.format_exception(error)).rstrip()}'
     with contextlib.suppress(OSError):  # of a full disk, say, which is no reason to hide the first error
-        for hook in runner.hooks:
+        for hook in runner.hooks if runner is not None else ():
             if isinstance(hook, RunRecordHook):
                 hook.end(status, said)
         if log:
-            _to_log_file(runner.logger, log, error.__cause__ or error)
+            logger = MMLogger.get_current_instance() if runner is None else runner.logger
+            _to_log_file(logger, log, error.__cause__ or error)
 
 
 def _to_log_file(logger: logging.Logger, text: str, error: BaseException) -> None:

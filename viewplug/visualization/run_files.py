@@ -34,6 +34,8 @@ class Run:
     record: of ``viewplug.RunRecordHook``, {} without one.
     results: name of a JSON file -> what an evaluation wrote there.
     last: the last training line that was logged, {} if there is none.
+    unbegun: sessions behind the recorded one that have not begun to train. Nothing else here is of them, but for their
+        problems.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Run:
     record: dict = field(default_factory=dict)
     results: dict[str, dict] = field(default_factory=dict)
     last: dict = field(default_factory=dict)
+    unbegun: list[str] = field(default_factory=list)
 
     @property
     def max_epochs(self) -> int | None:
@@ -68,7 +71,11 @@ class Run:
 
     @property
     def status(self) -> str:
-        """'finished', or how far it came."""
+        """'finished', or how far it came, and what has been started since."""
+        since = f'; started again since ({", ".join(self.unbegun)}), without a step' if self.unbegun else ''
+        return self._came_to() + since
+
+    def _came_to(self) -> str:
         done = self.last.get('epoch', 0), self.last.get('step', 0)
         final = [f'epoch_{self.max_epochs}.pth', f'iter_{self.config.get("train_cfg", {}).get("max_iters")}.pth']
         if self.record.get('status') == 'finished' or (
@@ -98,13 +105,15 @@ def read_run(work_dir: str | Path) -> Run:
             'tools/train.py'
         )
     problems: dict[str, int] = {}
+    broken = [*_read_results(run), *_tell_unbegun(run, sessions)]
+    begun = [session for session in sessions if session.name not in run.unbegun]
     for session in sessions:
         for text in _read_scalars(session / 'vis_data' / 'scalars.json', run):
             problems[text] = problems.get(text, 0) + 1
         for log in sorted(session.glob('*.log')):
-            for text in _read_log(log, run):
+            for text in _read_log(log, run if session in begun else Run(run.path)):
                 problems[text] = problems.get(text, 0) + 1
-    for text in (*_read_config(run, sessions), *_read_results(run)):
+    for text in (*_read_config(run, begun), *broken):
         problems[text] = problems.get(text, 0) + 1
     run.problems = list(problems.items())
     for folder in sorted({path.parent for pattern in ('vis_*/*', '*_test/*') for path in run.path.glob(pattern)}):
@@ -112,6 +121,18 @@ def read_run(work_dir: str | Path) -> Run:
         if found:
             run.pictures[folder.name] = found
     return run
+
+
+def _tell_unbegun(run: Run, sessions: list[Path]) -> Iterator[str]:
+    """Note the sessions behind the recorded one; where they have trained, its record is of no use."""
+    names = [session.name for session in sessions]
+    own = run.record.get('session')
+    later = sessions[names.index(own) + 1 :] if own in names else []
+    if any('"iter": ' in text for session in later for text in _lines(session / 'vis_data' / 'scalars.json')):
+        yield f'run.json is of {own}, and a later run without viewplug.RunRecordHook has trained here'
+        run.record = {}
+    else:
+        run.unbegun = [session.name for session in later]
 
 
 def _with_scalars(path: Path) -> set[Path]:
