@@ -105,6 +105,23 @@ def test_a_mean_of_images_in_0_to_1_is_said(monkeypatch):
     assert len(texts) == 1 and 'multiply both by 255' in texts[0]
 
 
+def test_whole_numbers_that_nobody_normalises_are_said_once(monkeypatch):
+    texts = []
+    monkeypatch.setattr(data_preprocessor, 'print_log', lambda text, *args: texts.append(text))
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    stock = data_preprocessor.ViewsDataPreprocessor
+    normalising = dict(mean=[1.0] * 3, std=[2.0] * 3)
+    stock(**normalising)(dict(inputs=[images]), training=True)
+    stock()(dict(inputs=[images / 255]), training=True)
+    stock()(dict(inputs=images))  # whole images of an evaluation, after training
+    BatchViews([[CROP]], 2, **normalising)(dict(inputs=images), training=True)
+    assert not texts
+    for maker in (stock(), BatchViews([[CROP]], 2)):
+        for _ in range(2):
+            maker(dict(inputs=[images] if type(maker) is stock else images), training=True)
+    assert len(texts) == 2 and all('no mean and std, so the network reads 0 to 255' in text for text in texts)
+
+
 def carry_over(caplog, names, **settings):
     model = nn.ModuleDict(dict(backbone=nn.Linear(1, 1), new=nn.Linear(1, 1)))
     logger = logging.getLogger('carry over')

@@ -116,6 +116,7 @@ class BatchViews(ViewsDataPreprocessor):
         images, sizes = data['inputs'], None
         if not isinstance(images, Tensor):
             images, sizes = padded(images)
+        self.warn_of_raw(images)
         key = np.random.SeedSequence([torch.initial_seed(), get_rank(), self.batches]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(key[0] >> np.uint64(1)))
         self.batches += 1

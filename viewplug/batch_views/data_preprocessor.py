@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+import torch
 from mmengine.logging import print_log
 from mmpretrain.models.utils.data_preprocessor import SelfSupDataPreprocessor
 from torch import Tensor
@@ -26,11 +27,13 @@ class ViewsDataPreprocessor(SelfSupDataPreprocessor):
     waited for each time. mmpretrain's models that read masks out of them (BEiT, SimMIM, ...) need the stock one.
 
     Raises:
-        ValueError: a ``std`` that is not above 0. One that looks like that of images in [0, 1] is a warning.
+        ValueError: a ``std`` that is not above 0. One that looks like that of images in [0, 1] is a warning, and so is
+            none at all for images of whole numbers.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self._said_raw = self._enable_normalize
         if not self._enable_normalize:
             return
         mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
@@ -55,6 +58,8 @@ class ViewsDataPreprocessor(SelfSupDataPreprocessor):
         """
         data = {'data_samples': None, **self.cast_data(data)}
         views, normalised = data['inputs'], self.normalised
+        if training:
+            self.warn_of_raw(views)
         inputs = list(map(normalised, views)) if isinstance(views, list) else normalised(views)
         return {**data, 'inputs': inputs, **{key: normalised(data[key]) for key in IMAGES & data.keys()}}
 
@@ -80,6 +85,20 @@ class ViewsDataPreprocessor(SelfSupDataPreprocessor):
             images = images.flip(-3)
         images = images.float()
         return images.sub(self.mean).div_(self.std) if self._enable_normalize else images
+
+    def warn_of_raw(self, views: Tensor | list) -> None:
+        """Once, where nobody normalises: neither ``mean`` and ``std``, nor a pipeline that gives fractions."""
+        images = views[0] if isinstance(views, list) else views
+        if self._said_raw or getattr(images, 'dtype', None) != torch.uint8:
+            return
+        self._said_raw = True
+        print_log(
+            'data_preprocessor: there are no mean and std, so the network reads 0 to 255, and channels as they were '
+            'loaded (BGR, by mmcv). Detectors read another range; set data_preprocessor.mean=[123.675, 116.28, '
+            '103.53], std=[58.395, 57.12, 57.375] and to_rgb=True.',
+            'current',
+            logging.WARNING,
+        )
 
     def cast_data(self, data):
         """mmengine's, which leaves the keys ``ON_HOST`` of a batch where they are."""
