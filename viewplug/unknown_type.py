@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
+
 from mmengine.registry import DefaultScope, Registry
 
 from viewplug.nearest import near
@@ -28,6 +31,13 @@ def unknown_type(text: str, name: object, registry: Registry | None) -> str:
     written = _written(scope, registry)
     guess = near(bare, written, written=written)
     return f'{name} is not in the {registry.name} registry{guess}' if guess else text
+
+
+def instead_of_type(part: Mapping[str, object]) -> str:
+    """'; write type in place of typ', of a part without a type that has a key much like it; or nothing."""
+    names = [str(key) for key, value in part.items() if isinstance(value, str | type)]
+    found = difflib.get_close_matches('type', names, n=1)
+    return f'; write type in place of {found[0]}' if found else ''
 
 
 def _written(scope: str, registry: Registry) -> dict[str, str]:

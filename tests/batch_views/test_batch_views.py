@@ -292,6 +292,18 @@ def test_large_images_become_floats_a_part_at_a_time(monkeypatch):
             lambda cfg: cfg.update(data_preprocessor=dict(type='mylab.SelfSupDataPreprocessor')),
             r"data_preprocessor\.type='mylab\.SelfSupDataPreprocessor' is another",
         ),
+        (
+            lambda cfg: cfg.train_dataloader.dataset.pipeline[1].update(meta_key=('img_path',)),
+            r'pipeline\.1: viewplug\.PackInputs has no argument meta_key, did you mean meta_keys\?',
+        ),
+        (
+            lambda cfg: cfg.train_dataloader.update(collate_fn=dict(type='mylab.mixup_collate')),
+            r"collate_fn={'type': 'mylab\.mixup_collate'} is another; set views='sample'",
+        ),
+        (
+            lambda cfg: cfg.train_dataloader.update(collate_fn=dict(typ='default_collate')),
+            r"collate_fn={'typ': 'default_collate'} is another",
+        ),
     ],
 )
 def test_what_cannot_be_moved_is_said(change, message):

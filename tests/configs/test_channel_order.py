@@ -31,6 +31,13 @@ def test_jitter_and_gray_know_the_order(name):
             assert step.get('color_format', 'bgr') == order
 
 
+def test_a_demo_of_a_config_without_views_is_refused():
+    cfg = Config.fromfile(ROOT / EXAMPLES['bgr'])
+    cfg.train_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile')]
+    with pytest.raises(ValueError, match=r"--demo is for .* with a MultiView .*, got \['LoadImageFromFile'\]"):
+        to_demo(cfg)
+
+
 @pytest.mark.parametrize(('order', 'turned'), [('rgb', False), ('bgr', True), ('bgr', False)])
 def test_scenes_of_a_demo_come_in_the_configs_order(order, turned):
     init_default_scope('mmpretrain')

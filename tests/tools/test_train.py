@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine import Config
 from mmengine.hooks import Hook
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from train_runs import ROOT, TINY, arguments, demo, has_queue, small
 
@@ -271,7 +272,8 @@ scenes = dict(_delete_=True, type='viewplug.ShapeScenes', num_images=4, image_si
 train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=scenes)
 """)
     cfg = read_config(tmp_path / 'own.py', arguments(tmp_path / 'own.py', tmp_path))
-    batch = next(iter(Runner.build_dataloader(cfg.train_dataloader)))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        batch = next(iter(Runner.build_dataloader(cfg.train_dataloader)))
     assert batch['inputs'].shape == (4, 3, 24, 24)
 
 

@@ -44,6 +44,11 @@ SENTENCES = {
     'default_hooks.checkpoint.inteval=1': r'^default_hooks\.checkpoint: nothing reads inteval, did you mean interval',
     'default_hooks.checkpont.interval=1': 'default_hooks has no checkpont, did you mean checkpoint',
     'model.branches.imag.head.queue_len=64': r'model\.branches has no imag, did you mean image',
+    'train_dataloader.collate_fn.type=default_colate': r'^train_dataloader\.collate_fn\.type: .* did you mean default',
+    'model.backbone.init_cfg.typ=Pretrained': r'^model\.backbone\.init_cfg has no type, .*; write type in place of typ',
+    'default_hooks.logger.typ=LoggerHook': r'^default_hooks\.logger\.typ: .* did you mean type',
+    'default_hooks.timer.priorty=LOW': r'^default_hooks\.timer\.priorty: .* did you mean priority',
+    'default_hooks.timer.priority=LOWW': r"^default_hooks\.timer\.priority='LOWW': give a number .*, did you mean LOW",
     'train_dataloader.dataset.dataset.num_images=64': r"a data set without a type, {'num_images': 64}",
     'train_dataloader.dataset.pipeline.7.num_views=1': 'pipeline has the entries 0 to 2, got 7',
 }
@@ -103,6 +108,16 @@ def test_a_variable_of_the_file_is_told_from_what_the_run_reads(monkeypatch):
     [text] = said
     assert 'view_pipeline is a variable of the config file' in text
     assert text.endswith(f'Set the part itself, e.g. {CROP}.scale.')
+
+
+@pytest.mark.parametrize('key', ['custom_hooks', 'train_dataloader.dataset.pipeline'])
+def test_a_dict_in_place_of_a_list_is_named(key):
+    cfg = Config.fromfile(ROOT / CONFIG)
+    with pytest.raises(ValueError, match=rf'^--cfg-options {key}=.*: the config has a list there; .*{key}\.0='):
+        merge_options(cfg, {'work_dir': 'x', key: dict(type='PackInputs')})
+    place = {'0': dict(type='viewplug.ViewGalleryHook', num_images=2)}
+    merge_options(cfg, {'custom_hooks': place})
+    assert cfg.custom_hooks[0].num_images == 2
 
 
 def test_a_length_without_its_schedules_is_said(monkeypatch):

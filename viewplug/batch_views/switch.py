@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 
 from mmengine import Config
+from mmpretrain.datasets.transforms import PackInputs
 
 from viewplug.batch_views.steps import PACKAGES, package_of
 from viewplug.config.model_config import preprocessor_config
 from viewplug.nearest import near
 from viewplug.registry import class_name
 from viewplug.transforms.multi_view import MultiView
-from viewplug.transforms.pack_views import EXTRA_KEYS
+from viewplug.transforms.pack_views import EXTRA_KEYS, PackViews
 from viewplug.transforms.query_crops import QueryCrops
 
 MOVED = ('MultiView', 'QueryCrops', 'BlockMasks')
@@ -19,6 +20,7 @@ REPLACED = ('ViewsDataPreprocessor', 'SelfSupDataPreprocessor')
 OF_MMENGINE = ('type', '_scope_')
 """Keys of a step that are no arguments; parts of another package's config have a scope."""
 PACKING = ('PackInputs', 'PackViews')
+COLLATE = ('default_collate', 'pseudo_collate')
 
 
 def to_device_views(cfg: Config, in_memory: bool = False) -> None:
@@ -55,13 +57,11 @@ def _move_views(cfg: Config, preprocessor: dict) -> None:
             f'{[class_name(step["type"]) for step in steps]}'
         )
     multi_view = steps[places[0]]
+    for place, step in enumerate(steps):
+        kind = {'MultiView': MultiView, 'PackInputs': PackInputs, 'PackViews': PackViews}.get(class_name(step['type']))
+        if kind is not None:
+            _check_arguments(f'train_dataloader.dataset.pipeline.{place}', step, kind)
     num_views = multi_view['num_views']
-    unknown = set(multi_view) - {*OF_MMENGINE, *inspect.signature(MultiView).parameters}
-    if unknown:
-        raise ValueError(
-            f'train_dataloader.dataset.pipeline.{places[0]}: viewplug.MultiView has no argument '
-            f'{", ".join(sorted(unknown))}{near(min(unknown), inspect.signature(MultiView).parameters)}'
-        )
     cfg.data_preprocessor = {
         **preprocessor,
         'type': 'viewplug.BatchViews',
@@ -72,6 +72,7 @@ def _move_views(cfg: Config, preprocessor: dict) -> None:
     }
     cfg.model.pop('data_preprocessor', None)
     loader.dataset.pipeline = [step for step in steps if class_name(step['type']) not in MOVED]
+    _check_collate(loader.get('collate_fn'))
     loader.collate_fn = dict(type='pseudo_collate')
 
 
@@ -88,6 +89,26 @@ def _check_ours(steps: list[dict], preprocessor: dict) -> None:
                 f"views='device' puts BatchViews in place of viewplug's and mmpretrain's {', '.join(ours)}, and "
                 f"{key}.type={part['type']!r} is another; set views='sample'"
             )
+
+
+def _check_arguments(place: str, step: dict, kind: type) -> None:
+    """Of a step that is not built, or maybe not."""
+    known = [*OF_MMENGINE, *inspect.signature(kind).parameters]
+    unknown = set(step) - set(known)
+    if unknown:
+        raise ValueError(
+            f'{place}: viewplug.{kind.__name__} has no argument {", ".join(sorted(unknown))}{near(min(unknown), known)}'
+        )
+
+
+def _check_collate(collate: dict | None) -> None:
+    """Refuse to put our own in place of one that does something else."""
+    settings = {key: value for key, value in (collate or {}).items() if key != '_scope_'}
+    if settings and (set(settings) != {'type'} or class_name(settings['type']) not in COLLATE):
+        raise ValueError(
+            f"views='device' puts a function of its own in place of {' or '.join(COLLATE)}, and "
+            f"train_dataloader.collate_fn={settings} is another; set views='sample'"
+        )
 
 
 def _beside(steps: list[dict]) -> dict:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from mmengine import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import Priority, Runner, get_priority
 from torch import nn
 
 from viewplug.nearest import near
@@ -54,8 +54,8 @@ def check_fixed_keys(cfg: Config) -> None:
     """
     Raises:
         ValueError: a key that mmengine would pass over, or that is for its other runner; a name in ``default_hooks``
-            with which a hook would run beside the one that was meant; an argument of CheckpointHook at which the first
-            checkpoint would fail.
+            with which a hook would run beside the one that was meant; a hook's priority that is none; an argument of
+            CheckpointHook at which the first checkpoint would fail.
     """
     for part, keys in FIXED.items():
         _refuse_others(part, cfg.get(part), keys)
@@ -75,6 +75,8 @@ def check_fixed_keys(cfg: Config) -> None:
                 f'default_hooks.{name} would be one hook more{alike} Hooks beside the default ones belong into '
                 'custom_hooks'
             )
+    for place, hook in _hooks(cfg):
+        _check_priority(place, hook)
     for place, hook in checkpoint_hooks(cfg):
         keys = {**inspect.signature(CheckpointHook).parameters, **inspect.signature(Runner.save_checkpoint).parameters}
         _refuse_others(place, hook, [key for key in keys if key not in ('self', 'kwargs')] + ['type', 'priority'])
@@ -141,10 +143,26 @@ def _custom_keys(cfg: Config) -> Mapping[str, Mapping]:
     return found if isinstance(found, Mapping) else {}
 
 
+def _check_priority(place: str, hook: Mapping) -> None:
+    given = hook.get('priority')
+    try:
+        get_priority('NORMAL' if given is None else given)
+    except (KeyError, ValueError, TypeError):
+        names = [one.name for one in Priority]
+        raise ValueError(
+            f'{place}.priority={given!r}: give a number from 0 to 100, or one of {", ".join(names)}'
+            f'{near(str(given).upper(), names)}'
+        ) from None
+
+
 def checkpoint_hooks(cfg: Config) -> Iterator[tuple[str, Mapping]]:
     """Their places in the config, and their settings."""
+    return ((place, hook) for place, hook in _hooks(cfg) if class_name(hook.get('type') or '') == 'CheckpointHook')
+
+
+def _hooks(cfg: Config) -> Iterator[tuple[str, Mapping]]:
     hooks = [(f'default_hooks.{name}', hook) for name, hook in (cfg.get('default_hooks') or {}).items()]
     hooks += [(f'custom_hooks.{place}', hook) for place, hook in enumerate(cfg.get('custom_hooks') or [])]
     for place, hook in hooks:
-        if isinstance(hook, Mapping) and class_name(hook.get('type') or '') == 'CheckpointHook':
+        if isinstance(hook, Mapping):
             yield place, hook

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine import Config
-from mmengine.registry import OPTIMIZERS
+from mmengine.hooks import Hook
+from mmengine.registry import FUNCTIONS, OPTIMIZERS
 from mmengine.runner import FlexibleRunner, Runner
 
 from viewplug.nearest import near
-from viewplug.unknown_type import is_unknown_type, unknown_type
+from viewplug.unknown_type import instead_of_type, is_unknown_type, unknown_type
 
 HERE = str(Path(__file__).parents[1]) + os.sep
 SENTENCES = (ValueError, KeyError, FileNotFoundError, RuntimeError)
@@ -37,6 +38,8 @@ HINTS = {
     'parameter group that doesn': 'the checkpoint is of another model than this config builds: to start from its '
     'weights alone use --init (or load_from), to go on with its run use its own config',
 }
+NO_OPTIMIZER = 'optimiser; torch.optim has SGD, AdamW and others'
+NO_COLLATE = 'function; mmengine has default_collate and pseudo_collate'
 UNEXPECTED = re.compile(r"(?:(\w+)\.)?(?:__init__|\w+)\(\) got an unexpected keyword argument '(\w+)'")
 
 
@@ -55,11 +58,20 @@ def sentence(error: Exception, cfg: Config) -> str:
         return f'{place}.type: ' * bool(place) + unknown_type(text, kind, asked.get('registry'))
     if isinstance(error, SENTENCES) and _raised_here(error):
         return text
+    if 'the key "type"' in text or 'the key type' in text or (isinstance(error, KeyError) and text == 'type'):
+        typeless = _typeless(cfg)
+        if typeless:
+            return f'{typeless} {TRACEBACK}'
+        text = text.split('\n')[0]
     loader, wrapper = cfg.get('train_dataloader') or {}, cfg.get('optim_wrapper') or {}
-    optimizer = (wrapper.get('optimizer') or {}).get('type')
-    if 'None is not a callable object' in text and isinstance(optimizer, str) and OPTIMIZERS.get(optimizer) is None:
-        text = f'{optimizer} is the name of no optimiser; torch.optim has SGD, AdamW and others'
-        return f'optim_wrapper.optimizer.type: {unknown_type(text, optimizer, OPTIMIZERS)}'
+    if 'None is not a callable object' in text or 'first argument must be callable' in text:
+        for place, part, registry, said in (
+            ('optim_wrapper.optimizer', wrapper.get('optimizer'), OPTIMIZERS, NO_OPTIMIZER),
+            ('train_dataloader.collate_fn', loader.get('collate_fn'), FUNCTIONS, NO_COLLATE),
+        ):
+            kind = part.get('type') if isinstance(part, dict) else None
+            if isinstance(kind, str) and registry.get(kind) is None:
+                return f'{place}.type: {unknown_type(f"{kind} is the name of no {said}", kind, registry)}'
     hint = next((advice for said, advice in HINTS.items() if said in text), None)
     if hint:
         advice = hint.format(batch_size=loader.get('batch_size'), wrapper=wrapper.get('type'))
@@ -76,6 +88,14 @@ def sentence(error: Exception, cfg: Config) -> str:
 def places_of(value: Any, tree: Any) -> Iterator[str]:
     """Dotted paths in ``tree`` of everything that equals ``value``, outermost first."""
     return (at for at, node in _nodes(tree) if type(node) is type(value) and _same(node, value))
+
+
+def _typeless(cfg: Config) -> str | None:
+    """Of the first part that has no type and a key much like it: a library does not say where it misses one."""
+    for at, part in _nodes(cfg):
+        if isinstance(part, dict) and 'type' not in part and at.split('.')[0] in OF_RUNNER and instead_of_type(part):
+            return f'{at} has no type, by which it is built{instead_of_type(part)}'
+    return None
 
 
 def _text(error: Exception) -> str:
@@ -131,13 +151,17 @@ def _unexpected(found: re.Match, built: dict, cfg: Config) -> str:
     cls, part = built.get('obj_cls'), _place(built.get('cfg'), cfg)
     if owner == 'DataLoader':  # which no registry builds
         from torch.utils.data import DataLoader as cls
-    names = _arguments(cls) if cls is not None else []
+    names = [*(_arguments(cls) if cls is not None else []), 'type', *['priority'] * _is_hook(cls)]
     place = (
         f'{part}.{name}'
         if part and name in built['cfg']
         else next((at for at, _ in _nodes(cfg) if at.split('.')[-1] == name), name)
     )
     return f'{place}: {owner or getattr(cls, "__name__", "it")} has no argument {name}{near(name, names)}'
+
+
+def _is_hook(cls: Any) -> bool:
+    return inspect.isclass(cls) and issubclass(cls, Hook)
 
 
 def _arguments(cls: type) -> list[str]:

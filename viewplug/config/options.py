@@ -95,6 +95,14 @@ def _check(cfg: Config, key: str, options: dict) -> None:
         else:
             return
         at = f'{at}.{part}'
+    _check_list(key, value, parts[-1] if len(parts) > 1 else None, options[key])
+
+
+def _check_list(key: str, parent: Any, part: str | None, given: Any) -> None:
+    """mmengine merges a dict into a list where its keys are places in it."""
+    old = parent if part is None else parent.get(part) if isinstance(parent, dict) else None
+    if isinstance(old, (list, tuple)) and isinstance(given, dict) and not all(str(one).isdigit() for one in given):
+        raise ValueError(f'--cfg-options {key}={given}: the config has a list there; give a list, or {key}.0={given}')
 
 
 def _check_new_part(key: str, at: str, part: str, siblings: dict, options: dict) -> None:

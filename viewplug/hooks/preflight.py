@@ -6,6 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from viewplug.config.built_parts import check_hidden
 from viewplug.config.fixed_keys import warn_of_custom_keys
 from viewplug.config.unfollowed_keys import check_followed
 from viewplug.hooks.agreement import check_agreement
@@ -20,11 +21,12 @@ from viewplug.unwrapping import unwrapped
 class PreflightHook(Hook):
     """Refuse a training loader that yields no batch (mmengine would run through all epochs without one step), and
     processes that do not begin alike (:func:`viewplug.hooks.agreement.check_agreement`), and keys of the config that a
-    Runner without ``tools/train.py`` passes over (:func:`viewplug.config.unfollowed_keys.check_followed`). A momentum
-    target that moves more often or more seldom than the optimiser is a warning, and so are
-    ``paramwise_cfg.custom_keys`` of no parameter, parts of mmengine that wait for a validation which a run does not
-    have, a ContrastiveCrop that waits for boxes which nobody finds, running statistics of the first process alone, and,
-    behind the first step, parameters that its backward did not reach.
+    Runner without ``tools/train.py`` passes over (:func:`viewplug.config.unfollowed_keys.check_followed`), and a
+    library's hook, step or data set in place of somebody's own of that name
+    (:func:`viewplug.config.built_parts.check_hidden`). A momentum target that moves more often or more seldom than the
+    optimiser is a warning, and so are ``paramwise_cfg.custom_keys`` of no parameter, parts of mmengine that wait for a
+    validation which a run does not have, a ContrastiveCrop that waits for boxes which nobody finds, running statistics
+    of the first process alone, and, behind the first step, parameters that its backward did not reach.
     """
 
     priority = 'VERY_HIGH'
@@ -36,6 +38,7 @@ class PreflightHook(Hook):
         check_loader(runner.train_dataloader, runner.world_size)
         check_agreement(runner)
         check_followed(runner.cfg)
+        check_hidden(runner.cfg)
         warn_of_custom_keys(runner.cfg, unwrapped(runner.model))
         warn_of_waiting(runner)
         warn_of_missing_boxes(runner)

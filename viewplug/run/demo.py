@@ -202,7 +202,13 @@ def _loader_of_scenes(scenes: dict, pipeline: list) -> dict:
 
 
 def _multi_view(pipeline: list) -> dict:
-    return next(step for step in pipeline if class_name(step['type']).endswith('MultiView'))
+    found = next((step for step in pipeline if class_name(step['type']).endswith('MultiView')), None)
+    if found is None:
+        raise ValueError(
+            '--demo is for pre-training configs with a MultiView in train_dataloader.dataset.pipeline, got '
+            f'{[class_name(step["type"]) for step in pipeline]}'
+        )
+    return found
 
 
 def _num_queries(cfg: Config) -> int:

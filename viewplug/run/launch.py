@@ -19,6 +19,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from viewplug.amp import set_amp
+from viewplug.config.built_parts import check_hidden, check_types
 from viewplug.config.data_root import set_data_root
 from viewplug.config.fixed_keys import check_fixed_keys, leave_out_hooks
 from viewplug.config.mistakes import sentence
@@ -75,6 +76,7 @@ def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> 
     unscope_collate(cfg)
     with _sentences():
         check_names(path, cfg)
+        check_types(cfg)
         options = of_stage(args.cfg_options, stage)
         lengths = {name: options.pop(name) for name in LENGTHS if name in options}
         if args.demo:
@@ -91,6 +93,7 @@ def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> 
         if 'speed' in cfg:
             cfg.speed = speed_switches(cfg.speed)  # a dict, so that --cfg-options can change one of its keys
         merge_options(cfg, options)
+        check_types(cfg)
         check_fixed_keys(cfg)
         leave_out_hooks(cfg)
         place_views(cfg)
@@ -133,6 +136,7 @@ def run(cfg: Config, args: Namespace) -> None:
 
 
 def _train(cfg: Config, progress: _Progress) -> None:
+    check_hidden(cfg)  # now, for the hidden one's arguments may not be those of the other
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     progress.runner = runner
     runner.register_hook(progress)

@@ -1,0 +1,78 @@
+"""The parts of a config that mmengine's registries build by their ``type``: hooks, steps, data sets, the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.registry import DATASETS, HOOKS, MODELS, TRANSFORMS, DefaultScope, Registry
+
+from viewplug.config.options import READ
+from viewplug.registry import check_not_hidden
+from viewplug.unknown_type import instead_of_type
+
+BUILT = {
+    'custom_hooks': HOOKS,
+    'default_hooks': HOOKS,
+    'pipeline': TRANSFORMS,
+    'transforms': TRANSFORMS,
+    'dataset': DATASETS,
+    'datasets': DATASETS,
+    'model': MODELS,
+}
+"""Keys below which there is such a part, or a list of them, or lists in a list."""
+
+
+def check_types(cfg: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: the model, a hook or a step of a pipeline has no type, or is no more than a name. (Of data sets
+            ``leaf_configs`` says it.)
+    """
+    hooks = cfg.get('custom_hooks')
+    if isinstance(hooks, Mapping):
+        raise ValueError(f'custom_hooks is a list of hooks, got {dict(hooks)}: put it into brackets')
+    for place, part, registry in _built_parts(cfg):
+        if isinstance(part, str):
+            raise ValueError(f'{place}: {part!r} is a name, and a {registry.name} is a dict: dict(type={part!r})')
+        if 'type' not in part and registry is not DATASETS:
+            raise ValueError(f'{place}: {dict(part)} has no type, by which it is built{instead_of_type(part)}')
+
+
+def check_hidden(cfg: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: somebody registered a class of a part's bare name in mmengine's root, and another would be built.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        for place, part, registry in _built_parts(cfg):
+            name = None if isinstance(part, str) else part.get('type')
+            if isinstance(name, str) and '.' not in name and '_scope_' not in part:
+                try:
+                    check_not_hidden(name, registry)
+                except ValueError as error:
+                    raise ValueError(f'{place}: {error}') from None
+
+
+def _built_parts(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping | str, Registry]]:
+    """With their places; in lists also what is a text."""
+    for key, part in cfg.items():
+        if key == 'default_hooks':
+            for name, hook in (part or {}).items():
+                yield from _below(hook, f'{key}.{name}', HOOKS)
+        elif key in READ:  # others are variables
+            yield from _below(part, key, BUILT.get(key))
+
+
+def _below(part: Any, place: str, registry: Registry | None) -> Iterator[tuple[str, Mapping | str, Registry]]:
+    if isinstance(part, Mapping):
+        if registry is not None:
+            yield place, part, registry
+        for key, child in part.items():
+            if key != 'data_preprocessor':  # views in batch have steps of their own, of the same names
+                yield from _below(child, f'{place}.{key}', BUILT.get(key))
+    elif isinstance(part, list | tuple):
+        for number, child in enumerate(part):
+            if isinstance(child, str) and registry in (HOOKS, TRANSFORMS):
+                yield f'{place}.{number}', child, registry
+            yield from _below(child, f'{place}.{number}', registry)
