@@ -51,13 +51,49 @@ def test_a_crash_loses_what_came_behind_the_timed_checkpoint_and_no_more(crash, 
 
 
 def test_a_checkpoint_of_another_hook_puts_the_timed_one_off(tmp_path, monkeypatch):
-    now = iter(range(10**6))  # one minute between two looks at the clock
-    monkeypatch.setattr(preemption.time, 'monotonic', lambda: 60 * next(now))
+    now = iter(range(10**6))
+    monkeypatch.setattr(preemption.time, 'monotonic', lambda: 20 * next(now))  # seconds, from one look to the next
     checkpoint = dict(type='CheckpointHook', interval=2, by_epoch=False)
-    run(tmp_path, hook=PreemptionHook(minutes=3), default_hooks=dict(checkpoint=checkpoint))
+    run(tmp_path, hook=PreemptionHook(minutes=2), default_hooks=dict(checkpoint=checkpoint))
     assert 'Saved timed' not in log_of(tmp_path)
-    run(tmp_path / 'seldom', hook=PreemptionHook(minutes=3))
+    run(tmp_path / 'seldom', hook=PreemptionHook(minutes=1))
     assert 'Saved timed.pth after iteration 3:' in log_of(tmp_path / 'seldom')
+
+
+class Evaluation(Hook):
+    """Takes a while at the end of each epoch, and is killed there in the last one."""
+
+    def __init__(self, seconds: int, monkeypatch, killed: int | None = None) -> None:
+        self.seconds, self.killed, self.now = seconds, killed, 0
+        monkeypatch.setattr(preemption.time, 'monotonic', lambda: self.now)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.now += 20
+
+    def after_train_epoch(self, runner) -> None:
+        self.now += self.seconds
+        if runner.epoch == self.killed:
+            raise MemoryError
+
+
+def test_what_is_killed_in_a_long_evaluation_loses_no_step_before_it(tmp_path, monkeypatch):
+    whole, unbroken = run(tmp_path / 'whole')
+    with pytest.raises(MemoryError):
+        run(tmp_path / 'broken', more=[Evaluation(40, monkeypatch, killed=1)])
+    assert Path((tmp_path / 'broken/last_checkpoint').read_text()).name == 'timed.pth'
+    again, after = run(tmp_path / 'broken', resume=True)
+    assert after.losses == unbroken.losses[2 * EPOCH :] and not differing(whole, again)
+    assert after.boxes == {2: unbroken.boxes[2]} and (tmp_path / 'broken/epoch_2.pth').exists()
+
+
+def test_short_evaluations_are_not_saved_before(tmp_path, monkeypatch):
+    run(tmp_path, more=[Evaluation(20, monkeypatch)])
+    assert 'Saved timed' not in log_of(tmp_path)
+    run(tmp_path / 'long', more=[Evaluation(40, monkeypatch)])
+    said = log_of(tmp_path / 'long')  # not behind the first epoch, where none was known to be long
+    assert said.count('Saved timed.pth') == 2 and f'Saved timed.pth after iteration {2 * EPOCH}:' in said
+    run(tmp_path / 'never', hook=PreemptionHook(minutes=None), more=[Evaluation(40, monkeypatch)])
+    assert 'Saved timed' not in log_of(tmp_path / 'never')
 
 
 class Best(Hook):

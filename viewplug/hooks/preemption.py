@@ -22,6 +22,8 @@ from viewplug.registry import HOOKS
 EXIT_STATUS = 128 + signal.SIGTERM
 PATIENCE = 60
 """Seconds between two signals after which the second one ends the process as ever."""
+GRACE = 30
+"""Seconds that Slurm leaves between SIGTERM and SIGKILL (KillWait), unless told otherwise; others leave alike."""
 
 
 class Preempted(SystemExit):
@@ -47,6 +49,8 @@ class PreemptionHook(WithinEpochHook):
     job gets at once. A signal during validation, k-NN or an update of boxes waits for the next step (workers of
     ``viewplug.KNNHook``'s own loaders end with it, and the run with them), and one before the first step ends the
     process as ever. Whoever sends SIGKILL sooner than a few steps and a checkpoint take leaves the checkpoint before.
+    Once what follows an epoch's last step (until a checkpoint, or the next step) has taken longer than clusters wait,
+    30 seconds, ``timed.pth`` is saved behind the last step of each further epoch, so that no step is lost meanwhile.
 
     Args:
         signals: their names; add ``'SIGUSR1'`` where the job asks to be told ahead of time (``--signal=USR1@120``).
@@ -75,12 +79,16 @@ class PreemptionHook(WithinEpochHook):
         self.minutes = minutes
         self._since = self._saved = 0.0
         self._timed = False
+        self._batches: int | None = None
+        self._ended: float | None = None
+        self._pause = 0.0
         self._before: dict[signal.Signals, object] = {}
 
     def before_train(self, runner) -> None:
         self.received, self._saved = None, time.monotonic()
         loop = runner.train_loop
         self._timed = isinstance(runner, Runner) and (isinstance(loop, IterBasedTrainLoop) or can_go_on(loop))
+        self._batches, self._ended, self._pause = len(loop.dataloader) if can_go_on(loop) else None, None, 0.0
         if threading.current_thread() is not threading.main_thread():
             runner.logger.warning('PreemptionHook: signals reach the main thread only, and this run has another one')
             return
@@ -90,12 +98,22 @@ class PreemptionHook(WithinEpochHook):
             if loader is not None:
                 loader.worker_init_fn = functools.partial(_begin_worker, tuple(self.signals), loader.worker_init_fn)
 
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        self._end_pause()
+
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        ends_epoch = batch_idx + 1 == self._batches
+        self._ask(runner, batch_idx, ends_epoch)
+        if ends_epoch:
+            self._ended = time.monotonic()
+
+    def _ask(self, runner, batch_idx: int, ends_epoch: bool) -> None:
         several = get_world_size() > 1
         updates = _accumulated(runner.optim_wrapper)
-        if (runner.iter + 1) % (updates * math.ceil(self.interval / updates) if several else updates):
+        between = updates * math.ceil(self.interval / updates) if several and not ends_epoch else updates
+        if (runner.iter + 1) % between:
             return
-        asked = torch.tensor(2 if self.received else int(self._is_due()))
+        asked = torch.tensor(2 if self.received else int(self._is_due(ends_epoch)))
         if several:
             all_reduce(asked, op='max')
         if asked == 1:
@@ -120,6 +138,7 @@ class PreemptionHook(WithinEpochHook):
         super().before_save_checkpoint(runner, checkpoint)
         if 'optimizer' in checkpoint:  # the best one so far is nothing to go on from
             self._saved = time.monotonic()
+            self._end_pause()  # what is saved cannot be lost any more
 
     def _receive(self, number: int, frame) -> None:
         if self.received and time.monotonic() - self._since > PATIENCE:  # no step since: this process hangs, or trains
@@ -141,9 +160,15 @@ class PreemptionHook(WithinEpochHook):
         else:
             runner.logger.info(f'Saved {TIMED} after iteration {runner.iter + 1}: --resume goes on from there')
 
-    def _is_due(self) -> bool:
-        seconds = math.inf if self.minutes is None else 60 * self.minutes
-        return self._timed and is_main_process() and time.monotonic() - self._saved >= seconds
+    def _end_pause(self) -> None:
+        if self._ended is not None:
+            self._pause, self._ended = max(self._pause, time.monotonic() - self._ended), None
+
+    def _is_due(self, ends_epoch: bool) -> bool:
+        if self.minutes is None or not self._timed or not is_main_process():
+            return False
+        seconds = GRACE if ends_epoch and self._pause > GRACE else 60 * self.minutes
+        return time.monotonic() - self._saved >= min(seconds, 60 * self.minutes)
 
 
 def _accumulated(wrapper: OptimWrapper | OptimWrapperDict) -> int:
