@@ -43,7 +43,8 @@ class End(Hook):
 def test_what_ended_a_run_is_in_its_log_and_its_record(number, tmp_path, capsys):
     error, status, said, logged = ENDS[number]
     hooks = [dict(type='viewplug.RunRecordHook'), dict(type=End, number=number)]
-    args = demo('configs/mocov2_r50.py', tmp_path, {'default_hooks.logger.interval': 1})
+    # Runs of one process that begin in the same second would have one visualizer, which writes into the first's folder.
+    args = demo('configs/mocov2_r50.py', tmp_path, {'default_hooks.logger.interval': 1, 'experiment_name': str(number)})
     args.cfg_options = {key: one for key, one in args.cfg_options.items() if not key.startswith('custom_hooks')}
     args.cfg_options['custom_hooks'] = hooks
     with pytest.raises(type(error)):
@@ -62,12 +63,12 @@ def test_what_ended_a_run_is_in_its_log_and_its_record(number, tmp_path, capsys)
 
 @pytest.mark.parametrize('mistake', [{'model.backbone.dept': 18}, {'train_dataloader.batch_size': 100}], ids=str)
 def test_a_start_that_fails_before_training_is_not_taken_for_the_run_before_it(mistake, tmp_path):
-    hooks = {'custom_hooks': [dict(type='viewplug.RunRecordHook')]}
+    hooks = {'custom_hooks': [dict(type='viewplug.RunRecordHook')], 'experiment_name': f'first {mistake}'}
     args = demo('configs/mocov2_r50.py', tmp_path)
     args.cfg_options = {key: one for key, one in args.cfg_options.items() if not key.startswith('custom_hooks')} | hooks
     train(args)
     (first,) = tmp_path.glob('work/*/*.log')
-    args.cfg_options = {**args.cfg_options, **mistake, 'experiment_name': f'again_{len(str(mistake))}'}
+    args.cfg_options = {**args.cfg_options, **mistake, 'experiment_name': f'second {mistake}'}
     while time.strftime('%Y%m%d_%H%M%S') == first.stem:
         time.sleep(0.1)
     with pytest.raises(UserError) as told:
