@@ -1,7 +1,7 @@
 """The comparison the papers make, in the small: a detector on few labelled scenes, from eight kinds of pre-training.
 
-    python benchmarks/transfer_table.py --quick          every row once, full fine-tuning: under an hour on two cores
-    python benchmarks/transfer_table.py --seeds 0 1 2    three seeds, frozen and full: minutes on a GPU, or a night
+    python benchmarks/transfer_table.py            three seeds, frozen and full: two hours in two processes of a thread
+    python benchmarks/transfer_table.py --quick    every row once, full fine-tuning: under an hour on two cores
 
 Pre-training is `tools/train.py CONFIG --demo` (ShapeScenes, a small ResNet) with the same number of epochs for each
 row, both stages of a two-stage row counted. Fine-tuning is configs/transfer/scenes_faster_rcnn_fpn.py on exported
@@ -36,6 +36,8 @@ ROWS = {
     'all together': ('configs/resim/mocov2_ccrop_hcl_resim_r50.py', True, CONFIG),
 }
 TUNING = ('full', 'frozen')
+TITLES = dict(full='Full fine-tuning', frozen='Frozen backbone')
+COLOURS = {'random': '0.5', 'supervised': '0.75'}
 BASELINE = 'MoCo v2'
 TESTED = 300
 
@@ -76,7 +78,7 @@ def table(cells: list[dict]) -> str:
         mine = [one for one in cells if one['tuning'] == tuning]
         base = {one['seed']: one['ap'] for one in mine if one['row'] == BASELINE}
         lines += [
-            f'{"Full fine-tuning" if tuning == "full" else "Frozen backbone"}:',
+            f'{TITLES[tuning]}:',
             '',
             '| pre-training | AP | AP50 | AP75 | AP less MoCo v2, same seed | seeds |',
             '|---|---|---|---|---|---|',
@@ -92,6 +94,34 @@ def table(cells: list[dict]) -> str:
     return '\n'.join(lines).rstrip()
 
 
+def draw(cells: list[dict], path: Path) -> None:
+    """A panel for each way of tuning: a dot a seed, a bar at their mean, a line at random weights' mean."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    tunings = [tuning for tuning in TUNING if any(one['tuning'] == tuning for one in cells)]
+    names = [name for name in ROWS if any(one['row'] == name for one in cells)]
+    figure = Figure(figsize=(9, 0.8 + 0.33 * len(names)), dpi=110, layout='constrained')
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(tunings), sharey=True, squeeze=False)[0]
+    for tuning, axes in zip(tunings, panels, strict=True):
+        for place, name in enumerate(names):
+            values = [one['ap'] for one in cells if (one['row'], one['tuning']) == (name, tuning)]
+            if values:
+                mean = statistics.mean(values)
+                axes.barh(place, mean, height=0.6, color=COLOURS.get(name, '#3b75af'), alpha=0.5)
+                axes.plot(values, [place] * len(values), 'o', markersize=4, color='black')
+                if name == 'random':
+                    axes.axvline(mean, color='0.4', linewidth=1, linestyle='--')
+        axes.set(title=TITLES[tuning], xlabel='AP of boxes, COCO', yticks=range(len(names)), xlim=(0, None))
+        axes.set_yticklabels(names)
+        axes.grid(axis='x', color='0.9')
+        axes.set_axisbelow(True)
+        axes.spines[['top', 'right']].set_visible(False)
+    panels[0].invert_yaxis()
+    figure.savefig(path)
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -99,13 +129,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--tuning', nargs='+', default=list(TUNING), choices=TUNING)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--epochs', type=int, default=24, help='of pre-training, both stages together')
-    parser.add_argument('--iterations', type=int, default=600, help='of fine-tuning, 8 images each')
+    parser.add_argument('--epochs', type=int, default=36, help='of pre-training, both stages together')
+    parser.add_argument('--iterations', type=int, default=300, help='of fine-tuning, 8 images each')
     parser.add_argument('--labelled', type=int, default=200, help='scenes to train the detector on')
     parser.add_argument('--tested', type=int, default=TESTED, help='scenes to test it on')
     parser.add_argument('--quick', action='store_true', help='one seed, full fine-tuning, 6 epochs, 200 iterations')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/transfer_table')
-    parser.add_argument('--out', type=Path, help='default: benchmarks/results/transfer_table[_quick]')
+    parser.add_argument('--out', type=Path, help='default: benchmarks/results/transfer_table[_quick]; a .png too')
     args = parser.parse_args(argv)
     if args.quick:
         args.seeds, args.tuning, args.epochs, args.iterations = args.seeds[:1], ['full'], 6, 200
@@ -125,6 +155,7 @@ def main() -> None:
                 cells.append(cell(name, tuning, seed, args, scenes))
                 setting = {key: getattr(args, key) for key in ('epochs', 'iterations', 'labelled', 'tested')}
                 write(args.out, dict(setting=setting, cells=cells), table(cells))
+    draw(cells, args.out.with_suffix('.png'))
     print(table(cells))
 
 

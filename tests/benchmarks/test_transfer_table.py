@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / 'benchmarks'))
@@ -11,7 +12,7 @@ sys.path.append(str(ROOT / 'benchmarks'))
 import transfer_table  # noqa: E402
 
 
-def test_the_table_pairs_each_row_with_moco_of_its_seed():
+def test_the_table_pairs_each_row_with_moco_of_its_seed(tmp_path):
     cells = [
         dict(row=row, tuning=tuning, seed=seed, ap=ap + seed, ap50=ap, ap75=ap)
         for tuning in ('full', 'frozen')
@@ -22,6 +23,8 @@ def test_the_table_pairs_each_row_with_moco_of_its_seed():
     assert lines[0] == 'Full fine-tuning:' and 'Frozen backbone:' in lines
     assert '| + HCL | 12.5 ± 0.7 | 12.0 ± 0.0 | 12.0 ± 0.0 | +2.0 | 2 |' in lines
     assert '| random | 5.5 ± 0.7 | 5.0 ± 0.0 | 5.0 ± 0.0 | -5.0 | 2 |' in lines
+    transfer_table.draw(cells[:-1], tmp_path / 'table.png')
+    assert Image.open(tmp_path / 'table.png').size[0] > 500
 
 
 def test_every_row_of_the_table_names_configs_that_are_there():
@@ -35,9 +38,9 @@ def test_every_row_of_the_table_names_configs_that_are_there():
 @pytest.mark.parametrize(
     ('options', 'name'),
     [
-        ([], 'detect_random_full_24_600_200_1'),
-        (['--tested', '300'], 'detect_random_full_24_600_200_1'),
-        (['--tested', '100'], 'detect_random_full_24_600_200_1_tested_100'),
+        ([], 'detect_random_full_36_300_200_1'),
+        (['--tested', '300'], 'detect_random_full_36_300_200_1'),
+        (['--tested', '100'], 'detect_random_full_36_300_200_1_tested_100'),
         (['--quick', '--labelled', '50'], 'detect_random_full_6_200_50_1'),
     ],
 )
