@@ -51,7 +51,8 @@ def test_what_needs_none_or_is_no_dict_is_taken():
                 custom_hooks=[Hook()],
                 default_hooks=dict(timer=None, logger=dict(type='LoggerHook')),
                 model=dict(type='A', data_preprocessor=dict(transforms=[[dict(scale=3)]]), branches=dict(a=dict())),
-                train_dataloader=dict(dataset=dict(type='A', metainfo=dict(typ='b'), pipeline=[ToyImages])),
+                train_dataloader=dict(dataset=dict(type='A', metainfo=dict(model={}), pipeline=[ToyImages])),
+                optim_wrapper=dict(paramwise_cfg=dict(custom_keys=dict(model=dict(lr_mult=0.1)))),
             )
         )
     )

@@ -21,6 +21,8 @@ BUILT = {
     'model': MODELS,
 }
 """Keys below which there is such a part, or a list of them, or lists in a list."""
+NOT_IN = ('data_preprocessor', 'paramwise_cfg', 'metainfo')
+"""Keys below which there is none: views in batch have steps of their own, and the others names of anything."""
 
 
 def check_types(cfg: Mapping[str, Any]) -> None:
@@ -69,7 +71,7 @@ def _below(part: Any, place: str, registry: Registry | None) -> Iterator[tuple[s
         if registry is not None:
             yield place, part, registry
         for key, child in part.items():
-            if key != 'data_preprocessor':  # views in batch have steps of their own, of the same names
+            if key not in NOT_IN:
                 yield from _below(child, f'{place}.{key}', BUILT.get(key))
     elif isinstance(part, list | tuple):
         for number, child in enumerate(part):
