@@ -12,6 +12,8 @@ from .window_sums import Windows, windows_cost
 
 # Cells of all windows that are listed at most, each with 30 bytes for some moments.
 _MOST_LISTED = 2**23
+# What the weight of a cell for a bin takes to make, in multiply-adds of a matrix product.
+_WEIGHED = 20
 _is_compiling = getattr(torch.compiler, 'is_compiling', bool)  # torch 2.1 has none
 
 
@@ -41,16 +43,21 @@ def small_windows(sides: Sequence[Tensor], size: Sequence[int], maps: Tensor, ce
         maps: (N, C, H, W).
         cell_cost: what a cell takes for one bin in the product with all cells, in times of a dense matrix product.
     """
-    idle = not sides[0].numel() or not maps.numel() or _is_compiling()
-    if maps.device.type != 'cpu' or sides[0].requires_grad or idle:
+    spans = sides[0]
+    if maps.device.type != 'cpu' or spans.requires_grad or not spans.numel() or not maps.numel() or _is_traced(maps):
         return None
-    lengths, number = maps.shape[2:], sides[0].shape[1] * size[0] * size[1]
-    found = [_reached(*one) for one in zip(sides, size, lengths, strict=True)]
-    cells = found[0].reach * found[1].reach
-    slower = windows_cost(cells, number, *lengths) >= cell_cost * number * lengths.numel()
-    if slower or cells * number * len(maps) > _MOST_LISTED:
+    found = [_reached(*one) for one in zip(sides, size, maps.shape[2:], strict=True)]
+    bins = spans[..., 0].numel() * size[0] * size[1]
+    listed = bins * found[0].reach * found[1].reach
+    products = bins * maps[0, 0].numel() * (maps.shape[1] + _WEIGHED) * cell_cost
+    if listed > _MOST_LISTED or windows_cost(listed, maps) >= products:
         return None
     return Windows(*(one.first.int() for one in found), *(one.weights() for one in found))
+
+
+def _is_traced(maps: Tensor) -> bool:
+    """Whether what is computed becomes a graph for other boxes too, where their sizes must not decide."""
+    return _is_compiling() or torch.jit.is_tracing() or type(maps) is not Tensor
 
 
 class _Reached(NamedTuple):

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-# Measured on one core, forward and backward, in times of a cell in a matrix product: a cell that is listed; a cell of
-# the maps, whose channels are brought together and torn apart.
-_LISTED, _TURNED = 9, 30
+# Times on one core, forward and backward, in that of a multiply-add of a matrix product. For every channel: a cell that
+# is listed, and a cell of the maps, whose channels are brought together and torn apart. Whatever the channels: a cell
+# that is listed, and a call.
+_SUMMED, _TURNED, _LISTED, _CALLED = 4, 30, 400, 9e6
 # Cells that are torn apart at a time; so many stay in a processor's first cache until they are.
 _TURNED_AT_A_TIME = 64
 
@@ -36,34 +36,37 @@ class Windows(NamedTuple):
 
     def listed(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Of every window, one after the other (B, T * S): its cells' places in the N maps, and their weights."""
-        rows = self.top.unsqueeze(-1) + torch.arange(self.down.shape[-1], dtype=torch.int32)
-        rows = (rows + height * torch.arange(len(rows), dtype=torch.int32).view(-1, 1, 1, 1)) * width
-        columns = self.left.unsqueeze(-1) + torch.arange(self.across.shape[-1], dtype=torch.int32)
+        rows = self.top.unsqueeze(-1) + torch.arange(self.down.shape[-1], dtype=torch.int32, device=self.top.device)
+        rows = (
+            rows + height * torch.arange(len(rows), dtype=torch.int32, device=self.top.device).view(-1, 1, 1, 1)
+        ) * width
+        columns = self.left.unsqueeze(-1) + torch.arange(
+            self.across.shape[-1], dtype=torch.int32, device=self.top.device
+        )
         places = rows[:, :, :, None, :, None] + columns[:, :, None, :, None, :]
         weights = self.down[:, :, :, None, :, None] * self.across[:, :, None, :, None, :]
         return places.reshape(-1, self.cells), weights.reshape(-1, self.cells)
 
 
-def windows_cost(cells: int, bins: int, height: int, width: int) -> int:
-    """Time of :func:`window_sums` for ``bins`` windows of ``cells`` on a map, in that of a cell in a matrix product."""
-    return _LISTED * cells * bins + _TURNED * height * width
+def windows_cost(listed: int, maps: Tensor) -> float:
+    """Time of :func:`window_sums` with ``listed`` cells of windows in all, in multiply-adds of a matrix product."""
+    channels, cells = maps.shape[1], maps[:, :1].numel()
+    return channels * (_SUMMED * listed + _TURNED * cells) + _LISTED * listed + _CALLED
 
 
 def window_sums(maps: Tensor, windows: Windows) -> Tensor:
     """``einsum('nchw,nkih,nkjw->nkijc')`` of maps (N, C, H, W) with the weights of K x h x w windows each.
 
-    Between forward and backward only ``windows`` are kept.
+    Embedding bags both ways: a window sums up its cells; in backward a cell sums up what its windows were given, in a
+    third of the time that autograd's own way back from a bag takes. Only ``windows`` are kept between them.
 
     Returns:
-        (N, K, h, w, C). Differentiable in ``maps``, once.
+        (N, K, h, w, C). Differentiable in ``maps``.
     """
-    return _WindowSums.apply(maps, *windows)
+    return _Sums.apply(maps, *windows)
 
 
-class _WindowSums(torch.autograd.Function):
-    """Embedding bags both ways: a window sums up its cells; in backward a cell sums up what its windows were given, in
-    a third of the time that autograd's own way back from a bag takes."""
-
+class _Sums(torch.autograd.Function):
     @staticmethod
     def forward(ctx, maps: Tensor, *windows: Tensor) -> Tensor:
         ctx.save_for_backward(*windows)
@@ -77,17 +80,29 @@ class _WindowSums(torch.autograd.Function):
         return sums.view(*windows.top.shape, windows.left.shape[2], -1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        windows, (number, channels, height, width) = Windows(*ctx.saved_tensors), ctx.shape
+        return _Spread.apply(grad, ctx.shape, ctx.order, *ctx.saved_tensors), None, None, None, None
+
+
+class _Spread(torch.autograd.Function):
+    """The transpose of :class:`_Sums`: of (N, K, h, w, C) to maps of ``shape``."""
+
+    @staticmethod
+    def forward(ctx, sums: Tensor, shape: torch.Size, order: torch.memory_format, *windows: Tensor) -> Tensor:
+        ctx.save_for_backward(*windows)
+        windows, (number, channels, height, width) = Windows(*windows), shape
         places, weights = (values.flatten() for values in windows.listed(height, width))
-        order = places.argsort(stable=True)
+        order_of_cells = places.argsort(stable=True)
         counts = torch.bincount(places, minlength=number * height * width)
-        windows_of_cells, starts = order // windows.cells, counts.cumsum(0) - counts
-        grad = grad.reshape(-1, channels).contiguous()
-        cells = F.embedding_bag(windows_of_cells, grad, starts, mode='sum', per_sample_weights=weights[order])
-        maps = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=ctx.order)
+        bags, starts = order_of_cells // windows.cells, counts.cumsum(0) - counts
+        sums = sums.reshape(-1, channels).contiguous()
+        cells = F.embedding_bag(bags, sums, starts, mode='sum', per_sample_weights=weights[order_of_cells])
+        maps = torch.empty(shape, dtype=sums.dtype, device=sums.device, memory_format=order)
         into = maps.flatten(2).transpose(1, 2).split(_TURNED_AT_A_TIME, dim=1)
         for some, those in zip(into, cells.view(number, -1, channels).split(_TURNED_AT_A_TIME, dim=1), strict=True):
             some.copy_(those)
-        return maps, None, None, None, None
+        return maps
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _Sums.apply(grad, *ctx.saved_tensors), None, None, None, None, None, None
