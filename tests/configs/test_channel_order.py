@@ -7,10 +7,11 @@ import torch
 from mmengine import Config
 from mmengine.registry import init_default_scope
 
+from viewplug.config.channel_order import BGR_TO_RGB, order_given
 from viewplug.config.model_config import preprocessor_config
 from viewplug.datasets.whole_images import images_as_loaded
 from viewplug.evaluation.linear_data import typed_dicts
-from viewplug.registry import DATASETS, class_name
+from viewplug.registry import DATASETS, MODELS, class_name
 from viewplug.run.demo import to_demo
 
 ROOT = Path(__file__).parents[2] / 'configs'
@@ -51,3 +52,48 @@ def test_scenes_of_a_demo_come_in_the_configs_order(order, turned):
         (scene,) = images_as_loaded(DATASETS.build({**settings, 'pipeline': loader.dataset.pipeline[-2:]}), [0])
         assert not torch.equal(scene, scene.flip(0))
         assert torch.equal(found, scene.flip(0) if order == 'rgb' else scene)
+
+
+OWN = dict(type='mylab.Photos')
+FOLDER = dict(type='viewplug.ImageFolder')
+LOAD = [dict(type='LoadImageFromFile')]
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'steps', 'switch', 'given', 'seen'),
+    [
+        (FOLDER, [*LOAD, *BGR_TO_RGB], {}, 'BGR', 'RGB'),
+        (FOLDER, [*LOAD, *BGR_TO_RGB], dict(rgb_to_bgr=True), 'BGR', 'BGR'),
+        (FOLDER, LOAD, dict(to_rgb=True), 'BGR', 'RGB'),
+        (FOLDER, LOAD, {}, 'BGR', 'BGR'),
+        (OWN, BGR_TO_RGB, {}, 'BGR', 'RGB'),
+        (OWN, [], dict(bgr_to_rgb=True), 'BGR', 'RGB'),
+        (OWN, [], {}, 'RGB', 'RGB'),
+        (OWN, [], dict(rgb_to_bgr=True), 'RGB', 'BGR'),
+    ],
+)
+@pytest.mark.parametrize('inside', [False, True], ids=['before views', 'in views'])
+def test_knn_of_a_demo_sees_the_order_that_training_sees(dataset, steps, switch, given, seen, inside):
+    init_default_scope('mmpretrain')
+    cfg = Config.fromfile(ROOT / EXAMPLES['bgr'])
+    views, pack = cfg.train_dataloader.dataset.pipeline[-2:]
+    loading, turning = [s for s in steps if s in LOAD], [s for s in steps if s not in LOAD]
+    whole = dict(type='Resize', scale=(32, 32))
+    views.transforms = [[*turning, whole] if inside else [whole]]
+    pipeline = [*loading, views, pack] if inside else [*steps, views, pack]
+    cfg.train_dataloader.dataset = dict(**dataset, pipeline=pipeline)
+    cfg.data_preprocessor = dict(type='viewplug.ViewsDataPreprocessor', **switch)
+    assert order_given(cfg.train_dataloader.dataset, cfg.data_preprocessor) == given
+    cfg = to_demo(cfg)
+    preprocessor = MODELS.build(cfg.data_preprocessor)
+    found = {}
+    for name, loader in dict(train=cfg.train_dataloader, knn=cfg.custom_hooks[0].train_dataloader).items():
+        sample = DATASETS.build({**loader.dataset, 'num_images': 1, 'preload': False})[0]
+        inputs = sample['inputs'] if isinstance(sample['inputs'], list) else [sample['inputs']]
+        batch = dict(inputs=[view[None] for view in inputs])
+        found[name] = preprocessor(batch if name == 'train' else dict(inputs=batch['inputs'][0]))['inputs']
+    scenes = {**cfg.custom_hooks[0].train_dataloader.dataset, 'num_images': 1, 'preload': False}
+    scene = DATASETS.build({**scenes, 'pipeline': scenes['pipeline'][-2:]})[0]['inputs']
+    expected = scene if seen == 'BGR' else scene.flip(0)
+    assert torch.equal(found['knn'][0].byte(), expected)
+    assert all(torch.equal(view[0].byte(), expected) for view in found['train'])

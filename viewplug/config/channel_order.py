@@ -80,12 +80,13 @@ def believed_order(cfg: Mapping[str, Any]) -> str | None:
 def order_given(dataset: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> str:
     """'RGB' or 'BGR', in which the steps behind loading get the images of a leaf data set's config.
 
-    One that is not known is believed to give what the preprocessor turns round: BGR where its switch is on, else RGB.
+    One that is not known is believed to give what its pipeline and the preprocessor turn into RGB, or into the BGR that
+    ``rgb_to_bgr`` is named for.
     """
     loading = [step for step in dataset.get('pipeline') or [] if _name(step).startswith('Load')]
-    order = _order_of({**dataset, 'pipeline': loading})
-    turned_to_rgb = preprocessor.get('to_rgb') or preprocessor.get('bgr_to_rgb')
-    return order.known or ('BGR' if turned_to_rgb else 'RGB')
+    order, loaded = _order_of({**dataset, 'pipeline': loading}), _order_of(dataset)
+    turned = bool(loaded and loaded.turned) != any(preprocessor.get(key) for key in SWITCHES)
+    return order.known or ('BGR' if turned != bool(preprocessor.get('rgb_to_bgr')) else 'RGB')
 
 
 def _order_of(dataset: Mapping[str, Any]) -> ChannelOrder | None:

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 
 from viewplug.batch_views.switch import own_extras
 from viewplug.batch_views.view import View
-from viewplug.config.channel_order import BGR_TO_RGB, order_given
+from viewplug.config.channel_order import BGR_TO_RGB, order_given, order_loaded
 from viewplug.config.model_config import preprocessor_config
 from viewplug.config.schedule import set_epochs
 from viewplug.config.shrunk_pipeline import shrunk_pipeline
@@ -140,11 +140,20 @@ def _shortened(cfg: Config, epochs: int, knn_hook: dict, order: str) -> Config:
     for hook in hooks:
         if hook.type == 'viewplug.LocalizationHook':
             hook.setdefault('num_drawn', NUM_DRAWN)
-    if order == 'RGB':  # of the config's own images; scenes are BGR, as loaded ones
-        for loader in (cfg.train_dataloader, knn_hook['train_dataloader'], knn_hook['val_dataloader']):
-            loader['dataset']['pipeline'] = [*BGR_TO_RGB, *loader['dataset']['pipeline']]
+    # Scenes are BGR, as loaded ones: training turns them as the config's own images, kNN as the preprocessor then gets
+    # them from training.
+    if order == 'RGB':
+        _turn(cfg.train_dataloader)
+    loaded = order_loaded(cfg)  # None: views come in several orders
+    if (loaded.known if loaded else order) == 'RGB':
+        _turn(knn_hook['train_dataloader'])
+        _turn(knn_hook['val_dataloader'])
     cfg.custom_hooks = [knn_hook, *hooks]
     return cfg
+
+
+def _turn(loader: dict) -> None:
+    loader['dataset']['pipeline'] = [*BGR_TO_RGB, *loader['dataset']['pipeline']]
 
 
 def _small_neck(neck: dict) -> dict:
