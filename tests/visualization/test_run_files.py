@@ -1,8 +1,13 @@
 """What is read from a work dir, whole or cut off anywhere."""
 
 import json
+import time
 
 import pytest
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
 from PIL import Image
 from toy_runs import PIPELINE, toy_runner
 
@@ -137,6 +142,69 @@ def test_a_start_that_never_trained_leaves_the_run_before_it_as_it_was_and_is_sa
     run = read_run(tmp_path)
     assert run.status == 'not finished: running or stopped in epoch 1 of 9, iteration 5' and run.record == {}
     assert any('run.json is of 20260101' in text for text, _ in run.problems)
+
+
+def test_a_start_that_never_trained_leaves_the_curves_of_the_run_before_it(tmp_path):
+    knn = [{'knn/top1': value, 'step': step} for step, value in ((0, 20.0), (40, 48.0))]
+    session(tmp_path, '20260101', [knn[0], train_line(39), knn[1]])
+    (tmp_path / 'run.json').write_text(json.dumps(dict(status='finished', session='20260101', iterations=39)))
+    session(tmp_path, '20260102', [{'knn/top1': 21.0, 'step': 0}])  # logged before RunRecordHook writes
+    run = read_run(tmp_path)
+    assert run.unbegun == ['20260102'] and run.curves['knn/top1'] == [(0, 20), (40, 48)]
+
+
+@pytest.mark.parametrize('record', [dict(status='finished', session='20260101', iterations=39), None])
+@pytest.mark.parametrize('loop', ['Epoch', 'Iter'])
+def test_of_a_session_that_only_tested_nothing_is_said(loop, record, tmp_path):
+    line = '2026/01/02 03:04:11 - mmengine - INFO - {}({}) [2/2]    accuracy: 12.5  time: 0.005\n'
+    session(tmp_path, '20260101', [train_line(39)], log='')
+    (tmp_path / 'epoch_4.pth').touch()
+    if record:
+        (tmp_path / 'run.json').write_text(json.dumps(record))
+    tested = session(tmp_path, '20260102', [], f'{LOG}\n{line.format(loop, "test")}', CONFIG.replace('4', '9'))
+    run = read_run(tmp_path)
+    assert run.status == 'finished' and run.problems == [] and run.environment == [] and run.max_epochs == 4
+    (tested / '20260102.log').write_text(line.format(loop, 'train') + line.format(loop, 'test'))
+    assert read_run(tmp_path).max_epochs == 9  # trained, and tested after it
+
+
+class Square(BaseModel):
+    """One number that is to become zero; it predicts that number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        return dict(loss=self.number.square().sum()) if mode == 'loss' else [dict(number=self.number.item())] * 2
+
+
+class Seen(BaseMetric):
+    def process(self, data_batch, data_samples) -> None:
+        self.results += data_samples
+
+    def compute_metrics(self, results) -> dict:
+        return dict(seen=len(results))
+
+
+def test_a_real_test_in_the_work_dir_of_a_training_is_no_start(tmp_path):
+    def runner(**changes):
+        loader = dict(batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
+        settings = dict(
+            train_dataloader=dict(dataset=[dict(inputs=torch.ones(1))] * 4, **loader),
+            test_dataloader=dict(dataset=[dict(inputs=torch.ones(1))] * 4, **loader),
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            test_cfg=dict(),
+            test_evaluator=Seen(),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            custom_hooks=[dict(type='viewplug.RunRecordHook')],
+        )
+        return Runner(Square(), str(tmp_path), **settings, experiment_name=f'square_{len(changes)}', **changes)
+
+    runner().train()
+    time.sleep(1)  # a session is named by its second
+    assert runner(load_from=str(tmp_path / 'epoch_1.pth')).test() == dict(seen=4)
+    assert len([*tmp_path.glob('*/*.log')]) == 2 and read_run(tmp_path).status == 'finished'
 
 
 def test_an_error_of_another_process_than_that_of_the_log_is_a_problem(tmp_path):

@@ -13,6 +13,8 @@ from mmengine import Config
 
 PICTURES = ('.png', '.jpg', '.jpeg')
 LINE = re.compile(r'^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d - \S+ - (\w+) - ?(.*)')
+STEPS = re.compile(r'(?:Epoch|Iter)\((train|val|test)\)')
+"""How mmengine's lines of steps begin."""
 PROBLEMS = ('WARNING', 'ERROR', 'CRITICAL')
 ENDS = dict(failed='stopped by an error', interrupted='interrupted', preempted='preempted', stopped='stopped')
 LONGEST = 800
@@ -35,7 +37,7 @@ class Run:
     results: name of a JSON file -> what an evaluation wrote there.
     last: the last training line that was logged, {} if there is none.
     unbegun: sessions behind the recorded one that have not begun to train. Nothing else here is of them, but for their
-        problems.
+        problems. Of sessions that only tested nothing is here at all.
     """
 
     path: Path
@@ -99,19 +101,23 @@ def read_run(work_dir: str | Path) -> Run:
     if not run.path.is_dir():
         raise ValueError(f'no work dir {run.path.resolve()}')
     sessions = sorted({path.parent for path in run.path.glob('*/*.log')} | _with_scalars(run.path))
+    broken = [*_read_results(run)]
+    steps = {session: _kinds_of_steps(session) for session in sessions}
+    sessions = [session for session in sessions if not _is_test(session, steps[session], run)]
     if not sessions:
         raise ValueError(
             f'{run.path.resolve()} holds no log of a training run (TIMESTAMP/TIMESTAMP.log): give the work dir of '
             'tools/train.py'
         )
     problems: dict[str, int] = {}
-    broken = [*_read_results(run), *_tell_unbegun(run, sessions)]
+    broken += _tell_unbegun(run, sessions, steps)
     begun = [session for session in sessions if session.name not in run.unbegun]
     for session in sessions:
-        for text in _read_scalars(session / 'vis_data' / 'scalars.json', run):
+        into = run if session in begun else Run(run.path)
+        for text in _read_scalars(session / 'vis_data' / 'scalars.json', into):
             problems[text] = problems.get(text, 0) + 1
         for log in sorted(session.glob('*.log')):
-            for text in _read_log(log, run if session in begun else Run(run.path)):
+            for text in _read_log(log, into):
                 problems[text] = problems.get(text, 0) + 1
     for text in (*_read_config(run, begun), *broken):
         problems[text] = problems.get(text, 0) + 1
@@ -123,12 +129,25 @@ def read_run(work_dir: str | Path) -> Run:
     return run
 
 
-def _tell_unbegun(run: Run, sessions: list[Path]) -> Iterator[str]:
+def _kinds_of_steps(session: Path) -> set[str]:
+    """'train', 'val' and 'test', of what is in its logs."""
+    lines = (LINE.match(text) for log in session.glob('*.log') for text in _lines(log))
+    kinds = {step[1] for line in lines if line and (step := STEPS.match(line[2]))}
+    trained = any('"iter": ' in text for text in _lines(session / 'vis_data' / 'scalars.json'))
+    return kinds | {'train'} if trained else kinds
+
+
+def _is_test(session: Path, steps: set[str], run: Run) -> bool:
+    """mmdet's and mmpretrain's tools/test.py write into the work dir of the training, unless told another."""
+    return 'test' in steps and 'train' not in steps and session.name != run.record.get('session')
+
+
+def _tell_unbegun(run: Run, sessions: list[Path], steps: dict[Path, set[str]]) -> Iterator[str]:
     """Note the sessions behind the recorded one; where they have trained, its record is of no use."""
     names = [session.name for session in sessions]
     own = run.record.get('session')
     later = sessions[names.index(own) + 1 :] if own in names else []
-    if any('"iter": ' in text for session in later for text in _lines(session / 'vis_data' / 'scalars.json')):
+    if any('train' in steps[session] for session in later):
         yield f'run.json is of {own}, and a later run without viewplug.RunRecordHook has trained here'
         run.record = {}
     else:
