@@ -119,7 +119,8 @@ def test_whole_images_are_drawn_with_the_crops_and_the_windows_that_heads_match(
 
 
 @pytest.mark.parametrize('to_rgb', [True, False], ids=['rgb', 'bgr'])  # as the network sees them
-def test_the_image_beside_the_views_is_the_one_they_were_cut_from(to_rgb, tmp_path, monkeypatch):
+@pytest.mark.parametrize('told', [False, True], ids=['of the config', 'of the hook'])
+def test_the_image_beside_the_views_is_the_one_they_were_cut_from(to_rgb, told, tmp_path, monkeypatch):
     """Each view, cut again from the image that is drawn, is the view, and both have the colours of the scene."""
     from toy_runs import PIPELINE, toy_runner
 
@@ -130,9 +131,10 @@ def test_the_image_beside_the_views_is_the_one_they_were_cut_from(to_rgb, tmp_pa
     monkeypatch.setattr(gallery, 'draw_crops', lambda *args: drawn.append(args) or draw(*args))
     scenes = dict(type='viewplug.ShapeScenes', num_images=16, image_size=40, pipeline=PIPELINE)
     preprocessor = dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=to_rgb)
-    hook = dict(type='viewplug.ViewGalleryHook')
+    hook = dict(type='viewplug.ViewGalleryHook', channel_order=('rgb' if to_rgb else 'bgr') if told else None)
     runner = toy_runner(tmp_path, [hook], dataset=scenes, max_epochs=1, data_preprocessor=preprocessor)
-    runner.cfg = Config(dict(train_dataloader=dict(dataset=scenes), data_preprocessor=preprocessor))
+    said = {**preprocessor, 'to_rgb': to_rgb != told}  # a hook that is told the order believes no config
+    runner.cfg = Config(dict(train_dataloader=dict(dataset=scenes), data_preprocessor=said))
     runner.train()
     images, views, geometry = drawn[0]
     for n, image in enumerate(images):

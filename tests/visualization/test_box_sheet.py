@@ -99,4 +99,5 @@ def test_the_order_of_loaded_images_is_that_of_the_config_whether_or_not_the_net
     cfg = dict(data_preprocessor=dict(to_rgb=to_rgb), train_dataloader=dict(dataset=dataset))
     preprocessor = MODELS.build(dict(type='viewplug.ViewsDataPreprocessor', to_rgb=to_rgb))
     assert order_as_loaded(preprocessor, cfg) == order
+    assert order_as_loaded(preprocessor, cfg, 'bgr') == ('rgb' if to_rgb else 'bgr')  # whatever the config says
     assert order_as_loaded(preprocessor, {}) == ('bgr' if to_rgb else 'rgb')  # mmcv's loader, or none

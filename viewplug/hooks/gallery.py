@@ -19,8 +19,9 @@ from viewplug.random_states import kept_random_state
 from viewplug.registry import HOOKS
 from viewplug.unwrapping import unwrapped
 from viewplug.views import ViewGeometry
+from viewplug.visualization.box_sheet import order_as_loaded
 from viewplug.visualization.crop_sheet import draw_crops
-from viewplug.visualization.gallery import denormalise, draw_views
+from viewplug.visualization.gallery import draw_views, rgb_pixels
 from viewplug.visualization.region_sheet import draw_regions
 
 
@@ -82,9 +83,9 @@ class ViewGalleryHook(Hook):
         sheet.save(path)
         runner.logger.info(f'Views of {len(views[0])} images as the network sees them: {path}')
         runner.visualizer.add_image('vis_views', np.asarray(sheet), step=runner.epoch)
-        self._draw_crops(runner, [denormalise(view, mean, std) for view in views], order)
+        self._draw_crops(runner, views)
 
-    def _draw_crops(self, runner, views: list[Tensor], order: str) -> None:
+    def _draw_crops(self, runner, views: list[Tensor]) -> None:
         """Where the views were cut, and the windows that region heads match, if that is known."""
         dataset = runner.train_dataloader.dataset
         leaf = leaf_datasets(dataset)[0]
@@ -93,11 +94,10 @@ class ViewGalleryHook(Hook):
             return
         with kept_random_state():
             images = images_as_loaded(leaf, self._indices)
-        # Pixels come as the loader's, views as the network's.
-        swapped = getattr(_preprocessor(runner), '_channel_conversion', False)
-        loaded_bgr = swapped != (order == 'bgr')
+        known = _preprocessor(runner), runner.cfg, self.channel_order
+        loaded_bgr = order_as_loaded(*known) == 'bgr'
         images = [(image.flip(0) if loaded_bgr else image).float() / 255 for image in images]
-        views = [view.flip(1) if order == 'bgr' else view for view in views]
+        views = [rgb_pixels(view, *known) for view in views]
         sheets = dict(vis_crops=draw_crops(images, views, self._geometry))
         branches = getattr(unwrapped(runner.model), 'branches', None) or {}
         grids = [

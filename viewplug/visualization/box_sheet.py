@@ -24,14 +24,16 @@ BOX_COLOUR = (255, 220, 0)
 CROP_COLOURS = ((80, 200, 255), (120, 255, 120), (255, 120, 200), (255, 160, 60))
 
 
-def order_as_loaded(preprocessor: nn.Module, cfg: Mapping[str, Any]) -> str:
+def order_as_loaded(preprocessor: nn.Module, cfg: Mapping[str, Any], seen: str | None = None) -> str:
     """'bgr' or 'rgb', channels of the images that a data preprocessor gets.
 
     Args:
         cfg: of the run, for the order in which its network sees them; RGB where it says nothing of it.
+        seen: the order that it sees, 'rgb' or 'bgr', where it is not to be the config's.
     """
     swaps = bool(getattr(preprocessor, '_channel_conversion', False))
-    return 'bgr' if swaps != (believed_order(cfg) == 'BGR') else 'rgb'
+    sees_bgr = (seen or believed_order(cfg) or 'rgb').lower() == 'bgr'
+    return 'bgr' if swaps != sees_bgr else 'rgb'
 
 
 def draw_boxes(

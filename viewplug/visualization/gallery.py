@@ -59,14 +59,15 @@ def draw_views(
     return sheet
 
 
-def rgb_pixels(images: Tensor, preprocessor: nn.Module, cfg: Mapping[str, Any]) -> Tensor:
+def rgb_pixels(images: Tensor, preprocessor: nn.Module, cfg: Mapping[str, Any], seen: str | None = None) -> Tensor:
     """(N, C, H, W) network inputs -> pixels in [0, 1], RGB whatever order the network of this config sees.
 
     Args:
         preprocessor: the data preprocessor that made them.
+        seen: the order that it sees, 'rgb' or 'bgr', where it is not to be the config's.
     """
     pixels = denormalise(images, *(getattr(preprocessor, name, None) for name in ('mean', 'std')))
-    return pixels.flip(1) if believed_order(cfg) == 'BGR' else pixels
+    return pixels.flip(1) if (seen or believed_order(cfg) or 'rgb').lower() == 'bgr' else pixels
 
 
 def denormalise(images: Tensor, mean=None, std=None) -> Tensor:
