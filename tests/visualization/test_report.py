@@ -11,7 +11,7 @@ from viewplug.visualization.report import album, embedded, names_apart, render
 from viewplug.visualization.report_charts import chart_groups
 from viewplug.visualization.report_differences import differences
 from viewplug.visualization.report_tables import summary
-from viewplug.visualization.run_files import Run
+from viewplug.visualization.run import Run
 
 HOOKS = [dict(type='viewplug.KNNHook', by_epoch=False), dict(type='viewplug.LocalizationHook', start=1)]
 

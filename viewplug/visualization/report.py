@@ -15,7 +15,7 @@ import viewplug
 from viewplug.visualization.report_charts import chart_groups
 from viewplug.visualization.report_differences import differences
 from viewplug.visualization.report_tables import summary, tables
-from viewplug.visualization.run_files import Run
+from viewplug.visualization.run import Run
 
 ALBUMS = dict(
     vis_views=('Views', 'Rows are images, columns their views as the network sees them.'),

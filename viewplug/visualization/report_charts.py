@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from viewplug.visualization.curves import Series, draw_chart
-from viewplug.visualization.run_files import Run
+from viewplug.visualization.run import Run
 
 HEALTH = dict(
     std='Spread of embeddings (1: even, 0: collapsed)',

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from viewplug.visualization.curves import number
-from viewplug.visualization.run_files import Run
+from viewplug.visualization.run import Run
 
 
 def summary(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
