@@ -1,8 +1,11 @@
 """The data preprocessor that makes views, and the switch that puts it into a config."""
 
+from functools import partial
+
 import pytest
 import torch
 from mmengine import Config
+from mmengine.dataset import default_collate, pseudo_collate
 from mmengine.registry import MODELS
 from mmengine.registry import TRANSFORMS as ROOT
 from mmpretrain.structures import DataSample
@@ -12,7 +15,7 @@ from toys import ToyImages
 from viewplug.batch_views import BatchViews, Operator, to_device_views
 from viewplug.batch_views.operator import uniform
 from viewplug.batch_views.view import View
-from viewplug.datasets import InMemoryDataset
+from viewplug.datasets import InMemoryDataset, take_batch
 from viewplug.hooks.epoch_seed import EpochSeedHook
 
 CUT = [dict(type='RandomResizedCrop', scale=16, crop_ratio_range=(0.2, 1.0)), dict(type='RandomFlip', prob=0.5)]
@@ -261,6 +264,23 @@ def test_the_switch_into_memory_needs_no_workers():
     assert loader.num_workers == 0 and 'persistent_workers' not in loader and 'pin_memory' not in loader
 
 
+@pytest.mark.parametrize('collate', [default_collate, pseudo_collate, dict(type=default_collate)])
+def test_mmengines_collate_functions_are_replaced_by_name_or_themselves(collate):
+    cfg = toy_config()
+    cfg.train_dataloader.collate_fn = collate
+    to_device_views(cfg)
+    assert cfg.train_dataloader.collate_fn == dict(type='pseudo_collate')
+
+
+def test_a_packing_step_of_somebodys_own_stays_with_its_arguments_and_not_in_memory():
+    cfg = toy_config()
+    own = cfg.train_dataloader.dataset.pipeline[1] = dict(type='mylab.PackInputs', extra=1)
+    to_device_views(cfg)
+    assert cfg.train_dataloader.dataset.pipeline == [own]
+    with pytest.raises(ValueError, match=r"pipeline\.0\.type='mylab\.PackInputs' may do more: leave in_memory out"):
+        to_device_views(cfg, in_memory=True)
+
+
 def test_views_moved_by_hand_can_still_go_into_memory():
     cfg = toy_config()
     to_device_views(cfg)
@@ -294,7 +314,7 @@ def test_large_images_become_floats_a_part_at_a_time(monkeypatch):
         ),
         (
             lambda cfg: cfg.train_dataloader.dataset.pipeline[1].update(meta_key=('img_path',)),
-            r'pipeline\.1: viewplug\.PackInputs has no argument meta_key, did you mean meta_keys\?',
+            r'pipeline\.1: mmpretrain\.PackInputs has no argument meta_key, did you mean meta_keys\?',
         ),
         (
             lambda cfg: cfg.train_dataloader.update(collate_fn=dict(type='mylab.mixup_collate')),
@@ -303,6 +323,14 @@ def test_large_images_become_floats_a_part_at_a_time(monkeypatch):
         (
             lambda cfg: cfg.train_dataloader.update(collate_fn=dict(typ='default_collate')),
             r"collate_fn={'typ': 'default_collate'} is another",
+        ),
+        (
+            lambda cfg: cfg.train_dataloader.update(collate_fn=take_batch),
+            "collate_fn=<function take_batch .*> is another; set views='sample'",
+        ),
+        (
+            lambda cfg: cfg.train_dataloader.update(collate_fn=partial(default_collate)),
+            r'collate_fn=functools\.partial.* is another',
         ),
     ],
 )

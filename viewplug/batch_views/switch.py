@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 
 from mmengine import Config
+from mmengine.dataset import default_collate, pseudo_collate
 from mmpretrain.datasets.transforms import PackInputs
 
 from viewplug.batch_views.steps import PACKAGES, package_of
@@ -20,7 +22,7 @@ REPLACED = ('ViewsDataPreprocessor', 'SelfSupDataPreprocessor')
 OF_MMENGINE = ('type', '_scope_')
 """Keys of a step that are no arguments; parts of another package's config have a scope."""
 PACKING = ('PackInputs', 'PackViews')
-COLLATE = ('default_collate', 'pseudo_collate')
+COLLATE = {'default_collate': default_collate, 'pseudo_collate': pseudo_collate}
 
 
 def to_device_views(cfg: Config, in_memory: bool = False) -> None:
@@ -59,7 +61,7 @@ def _move_views(cfg: Config, preprocessor: dict) -> None:
     multi_view = steps[places[0]]
     for place, step in enumerate(steps):
         kind = {'MultiView': MultiView, 'PackInputs': PackInputs, 'PackViews': PackViews}.get(class_name(step['type']))
-        if kind is not None:
+        if kind is not None and package_of(step) in ('viewplug', 'mmpretrain'):  # others' have arguments of their own
             _check_arguments(f'train_dataloader.dataset.pipeline.{place}', step, kind)
     num_views = multi_view['num_views']
     cfg.data_preprocessor = {
@@ -97,17 +99,21 @@ def _check_arguments(place: str, step: dict, kind: type) -> None:
     unknown = set(step) - set(known)
     if unknown:
         raise ValueError(
-            f'{place}: viewplug.{kind.__name__} has no argument {", ".join(sorted(unknown))}{near(min(unknown), known)}'
+            f'{place}: {kind.__module__.split(".")[0]}.{kind.__name__} has no argument {", ".join(sorted(unknown))}'
+            f'{near(min(unknown), known)}'
         )
 
 
-def _check_collate(collate: dict | None) -> None:
+def _check_collate(collate: Mapping | Callable | None) -> None:
     """Refuse to put our own in place of one that does something else."""
-    settings = {key: value for key, value in (collate or {}).items() if key != '_scope_'}
-    if settings and (set(settings) != {'type'} or class_name(settings['type']) not in COLLATE):
+    if isinstance(collate, Mapping):
+        collate = {key: value for key, value in collate.items() if key != '_scope_'}
+    kind = collate['type'] if isinstance(collate, Mapping) and set(collate) == {'type'} else collate
+    known = class_name(kind) in COLLATE if isinstance(kind, str) else kind in COLLATE.values()
+    if collate and not known:
         raise ValueError(
             f"views='device' puts a function of its own in place of {' or '.join(COLLATE)}, and "
-            f"train_dataloader.collate_fn={settings} is another; set views='sample'"
+            f"train_dataloader.collate_fn={collate} is another; set views='sample'"
         )
 
 
@@ -143,6 +149,12 @@ def _move_images(loader: dict) -> None:
             f'in_memory=True keeps images only, and PackViews.extra_keys has {", ".join(lost)} beside them: '
             'leave in_memory out'
         )
+    for place, step in enumerate(loader.dataset.pipeline):
+        if class_name(step['type']).endswith(PACKING) and package_of(step) not in PACKAGES:
+            raise ValueError(
+                'in_memory=True keeps images only, without steps that pack, and '
+                f'train_dataloader.dataset.pipeline.{place}.type={step["type"]!r} may do more: leave in_memory out'
+            )
     loader.dataset.pipeline = [
         step for step in loader.dataset.pipeline if not class_name(step['type']).endswith(PACKING)
     ]
