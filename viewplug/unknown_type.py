@@ -9,6 +9,9 @@ from mmengine.registry import DefaultScope, Registry
 
 from viewplug.nearest import near
 
+LIKE_TYPE = ('dtype', 'types')
+"""Names of arguments that are much like it, and no misspellings."""
+
 
 def is_unknown_type(text: str) -> bool:
     """Whether mmengine says with ``text`` that it knows no such part."""
@@ -35,8 +38,8 @@ def unknown_type(text: str, name: object, registry: Registry | None) -> str:
 
 def instead_of_type(part: Mapping[str, object]) -> str:
     """'; write type in place of typ', of a part without a type that has a key much like it; or nothing."""
-    names = [str(key) for key, value in part.items() if isinstance(value, str | type)]
-    found = difflib.get_close_matches('type', names, n=1)
+    names = [key for key, value in part.items() if isinstance(value, str | type) and key not in LIKE_TYPE]
+    found = difflib.get_close_matches('type', map(str, names), n=1, cutoff=0.75)
     return f'; write type in place of {found[0]}' if found else ''
 
 

@@ -4,7 +4,7 @@ import pytest
 from mmcv.transforms import BaseTransform
 from mmengine import Config
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, TRANSFORMS
+from mmengine.registry import HOOKS, TRANSFORMS, DefaultScope
 from toy_runs import PIPELINE, toy_runner
 from toys import ToyImages
 
@@ -30,6 +30,14 @@ STEP = dict(type='RandomApply', transforms=dict(typ='ColorJitter'))
         (
             dict(train_dataloader=dict(dataset=dict(type='A', pipeline=[dict(type='B'), STEP]))),
             r'^train_dataloader\.dataset\.pipeline\.1\.transforms: .*write type in place of typ',
+        ),
+        (
+            dict(train_dataloader=dict(dataset=dict(type='A', transforms=[[dict(type='B'), 'C']]))),
+            r"^train_dataloader\.dataset\.transforms\.0\.1: 'C' is a name, and a transform is a dict",
+        ),
+        (
+            dict(val_dataloader=[dict(dataset=dict(type='A', pipeline=[dict(scale=3)]))]),
+            r"^val_dataloader\.0\.dataset\.pipeline\.0: {'scale': 3} has no type, by which it is built$",
         ),
         (
             dict(custom_hooks=[dict(type='K', train_dataloader=dict(dataset=dict(pipeline=[['B']])))]),
@@ -59,6 +67,19 @@ def test_what_needs_none_or_is_no_dict_is_taken():
     check_types(Config(dict(custom_hooks=None, default_hooks=None)))
 
 
+def test_arguments_of_somebodys_own_parts_are_no_parts_for_their_names():
+    mapper = dict(type='KeyMapper', mapping=dict(transforms=['a', 'b']), transforms=[dict(type='Resize')])
+    check_types(
+        Config(
+            dict(
+                model=dict(type='A', backbone=dict(type='MyHF', model=dict(name='vit'))),
+                custom_hooks=[dict(type='MyTeacher', model=dict(arch='r50'), transforms=[dict(dtype='int')])],
+                train_dataloader=dict(dataset=dict(type='MyData', transforms=['flip', 'crop'], pipeline=[mapper])),
+            )
+        )
+    )
+
+
 @pytest.fixture
 def own(monkeypatch):
     """A hook and a step of somebody's, whose names mmpretrain has as well."""
@@ -85,7 +106,10 @@ def test_one_of_somebodys_own_that_a_librarys_of_the_same_name_hides_is_refused(
         check('')
     for name in ('mmengine.', 'mmpretrain.'):
         check(name)
-    check_hidden(Config(PLACES[place]('')))  # of mmengine's own scope, where it is built
+    with DefaultScope.overwrite_default_scope('mmpretrain'):  # of a run before; a Runner without one has mmengine's
+        with pytest.raises(ValueError, match=f'^{place}: '):
+            check_hidden(Config(PLACES[place]('')))
+        check_hidden(Config(PLACES[place]('')), 'mmengine')
 
 
 def test_a_runner_without_our_command_line_is_stopped_too(own, tmp_path):

@@ -10,6 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import Registry
 
 from viewplug.config.mistakes import places_of, sentence
+from viewplug.unknown_type import instead_of_type
 
 PARTS = Registry('parts of a test')
 
@@ -63,6 +64,32 @@ def test_arrays_in_a_config_do_not_stop_the_explanation(array):
 def test_neither_do_partials():
     wrong = dict(type=functools.partial(Part, momentum=1), no_such=1)
     assert 'no argument no_such' in said(lambda: PARTS.build(wrong), dict(model=wrong))
+
+
+@pytest.mark.parametrize(
+    ('inner', 'expected'),
+    [
+        (dict(scale=3), r'model.part.inner has no type, by which it is built '),
+        (dict(tpye='Other'), r'model.part.inner has no type, by which it is built; write type in place of tpye '),
+    ],
+    ids=str,
+)
+def test_what_has_no_type_is_the_part_that_was_built_and_not_the_first_alike(inner, expected):
+    cfg = dict(train_dataloader=dict(typ='x'), model=dict(part=dict(type='Part', inner=inner)))
+    assert said(lambda: PARTS.build(dict(inner)), cfg).startswith(expected)
+
+    def part():
+        cfg, registry = dict(type='Part', inner=inner), PARTS  # as in a builder that looks into what it builds
+        return registry and cfg['inner']['type']
+
+    assert said(part, cfg).startswith(expected if 'tpye' in inner else 'train_dataloader has no type')
+
+
+def test_keys_much_like_type_are_misspellings_of_it():
+    for key in ('typ', 'tpye', 'tyep', 'Type', 'ype'):
+        assert instead_of_type({key: 'A'}) == f'; write type in place of {key}'
+    for key in ('style', 'dtype', 'types', 'task_type', 'time', 'tag', 0):
+        assert instead_of_type({key: 'pytorch'}) == ''
 
 
 def raising(error):

@@ -59,7 +59,7 @@ def sentence(error: Exception, cfg: Config) -> str:
     if isinstance(error, SENTENCES) and _raised_here(error):
         return text
     if 'the key "type"' in text or 'the key type' in text or (isinstance(error, KeyError) and text == 'type'):
-        typeless = _typeless(cfg)
+        typeless = _typeless(cfg, built[-1]['cfg'] if built else None)
         if typeless:
             return f'{typeless} {TRACEBACK}'
         text = text.split('\n')[0]
@@ -90,12 +90,19 @@ def places_of(value: Any, tree: Any) -> Iterator[str]:
     return (at for at, node in _nodes(tree) if type(node) is type(value) and _same(node, value))
 
 
-def _typeless(cfg: Config) -> str | None:
-    """Of the first part that has no type and a key much like it: a library does not say where it misses one."""
-    for at, part in _nodes(cfg):
-        if isinstance(part, dict) and 'type' not in part and at.split('.')[0] in OF_RUNNER and instead_of_type(part):
-            return f'{at} has no type, by which it is built{instead_of_type(part)}'
-    return None
+def _typeless(cfg: Config, built: Any) -> str | None:
+    """Of the part that was built, or else of the first that has a key much like type, inside of ``built`` or anywhere:
+    a library does not say where it misses a type."""
+    parts = [(at, part) for at, part in _nodes(cfg) if isinstance(part, dict) and 'type' not in part]
+    parts = [(at, part) for at, part in parts if at.split('.')[0] in OF_RUNNER]
+    place = _place(built, cfg)
+    like = [(at, part) for at, part in parts if instead_of_type(part)]
+    found = [
+        *((at, part) for at, part in parts if built and _same(part, built)),
+        *((at, part) for at, part in like if place and at.startswith(f'{place}.')),
+        *like,
+    ]
+    return f'{found[0][0]} has no type, by which it is built{instead_of_type(found[0][1])}' if found else None
 
 
 def _text(error: Exception) -> str:
