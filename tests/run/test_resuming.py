@@ -8,7 +8,7 @@ import torch
 from mmengine import Config
 
 from viewplug.config.training_data import UserError
-from viewplug.run.resuming import check_whole, latest_checkpoint, resume_from
+from viewplug.run.resuming import check_whole, last_names, latest_checkpoint, resume_from
 
 
 @pytest.fixture
@@ -52,6 +52,27 @@ def test_a_file_cut_short_is_told_from_old_and_new_ones(work_dir, tmp_path):
     cut.write_bytes(cut.read_bytes()[:-30])
     with pytest.raises(UserError, match=r'^load_from=.*epoch_2\.pth: .*cut short.*epoch_1\.pth is whole'):
         check_whole(str(cut), 'load_from=')
+
+
+BEST = dict(type='CheckpointHook', filename_tmpl='best_{}.pth')
+
+
+@pytest.mark.parametrize(
+    ('hooks', 'names'),
+    [
+        ({}, {'epoch_4.pth'}),
+        (dict(custom_hooks=[BEST]), {'epoch_4.pth', 'best_4.pth'}),
+        (
+            dict(default_hooks=dict(checkpoint=dict(type='MyCheckpointHook')), custom_hooks=[BEST]),
+            {'epoch_4.pth', 'best_4.pth'},
+        ),
+        (dict(default_hooks=dict(checkpoint=None), custom_hooks=[BEST]), {'best_4.pth'}),
+        (dict(default_hooks=dict(checkpoint=dict(BEST, by_epoch=False))), set()),
+    ],
+    ids=str,
+)
+def test_the_last_epochs_checkpoint_is_the_default_hooks_or_a_further_ones_that_counts_epochs(hooks, names):
+    assert last_names(Config(dict(hooks, train_cfg=dict(max_epochs=4)))) == names
 
 
 @pytest.mark.parametrize('note', [None, ''])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mmengine import Config
@@ -57,9 +57,15 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
 
 
 def last_names(cfg: Config) -> set[str]:
-    """What the checkpoint behind the last epoch of a config is called, one name for each of its checkpoint hooks."""
-    patterns = [hook.get('filename_tmpl') or 'epoch_{}.pth' for _, hook in checkpoint_hooks(cfg)]
-    return {pattern.format(cfg.train_cfg.max_epochs) for pattern in patterns or ['epoch_{}.pth']}
+    """What the checkpoint behind the last epoch of a config is called: one name for its default checkpoint hook, of
+    whichever class, and for each further ``CheckpointHook``. One that counts iterations names none by epochs."""
+    default = (cfg.get('default_hooks') or {}).get('checkpoint', {})  # without the key mmengine has its own
+    hooks = [default, *(hook for _, hook in checkpoint_hooks(cfg))]
+    return {
+        (hook.get('filename_tmpl') or 'epoch_{}.pth').format(cfg.train_cfg.max_epochs)
+        for hook in hooks
+        if isinstance(hook, Mapping) and hook.get('by_epoch', True)
+    }
 
 
 def check_whole(path: str, said: str) -> None:
