@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import time
 from argparse import Namespace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from train_runs import demo
 
 from viewplug.hooks.preemption import Preempted
@@ -80,12 +82,24 @@ def test_a_start_that_fails_before_training_is_not_taken_for_the_run_before_it(m
     assert run.config['train_dataloader']['batch_size'] == 8
 
 
+def test_a_start_without_a_runner_writes_into_no_other_runs_log(tmp_path, monkeypatch):
+    file = tmp_path / 'work/stage1/20260101_000000/20260101_000000.log'
+    file.parent.mkdir(parents=True)
+    logger = logging.Logger('stage 1')
+    logger.addHandler(logging.FileHandler(file))
+    monkeypatch.setattr(MMLogger, 'get_current_instance', lambda: logger)
+    note_end(None, UserError('of stage 2'), str(tmp_path / 'work'))
+    assert file.read_text() == ''
+    note_end(None, UserError('of stage 1'), os.path.relpath(tmp_path / 'work/stage1'))
+    assert file.read_text() == 'of stage 1\n'
+
+
 def test_a_log_on_a_full_disk_does_not_hide_the_error(tmp_path, capsys):
     if not Path('/dev/full').exists():
         pytest.skip('needs /dev/full')
     logger = logging.Logger('full')
     logger.addHandler(logging.FileHandler('/dev/full'))
-    note_end(Namespace(hooks=[], logger=logger), UserError('training diverged'))
+    note_end(Namespace(hooks=[], logger=logger), UserError('training diverged'), 'work')
     assert not ''.join(capsys.readouterr())
 
 

@@ -9,6 +9,8 @@ import time
 import pytest
 import torch
 from mmengine import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from train_runs import ROOT, arguments, demo, small
 
 from viewplug.config import options as option_file
@@ -171,6 +173,25 @@ def test_what_would_stop_stage_2_stops_before_stage_1(folder, tmp_path):
     options |= {'stage2.model.branches.image.neck.input_size': 64, 'stage2.model.branches.image.head.feat_dim': 144}
     train(arguments('configs/mocov2_hcl_r50.py', tmp_path, options=options, **given))
     assert (tmp_path / 'work/stage1/epoch_1.pth').exists() and (tmp_path / 'work/epoch_1.pth').exists()
+
+
+def test_a_hook_of_stage_2_that_is_hidden_stops_before_stage_1_too(tmp_path, monkeypatch):
+    monkeypatch.setitem(HOOKS.module_dict, 'SimSiamHook', type('SimSiamHook', (Hook,), {}))
+    args = demo('configs/mocov2_hcl_r50.py', tmp_path, stages=True, epochs=None)
+    hooks = {'stage1.custom_hooks': [], 'stage2.custom_hooks': [dict(type='SimSiamHook')]}
+    args.cfg_options = {key: one for key, one in args.cfg_options.items() if not key.startswith('custom_hooks')} | hooks
+    with pytest.raises(UserError, match=r'^stage 2 would stop at its first step: custom_hooks\.0: .*would be built'):
+        train(args)
+    assert not list(tmp_path.glob('work/stage1/*'))
+
+
+def test_a_list_of_validations_loaders_is_read(tmp_path):
+    collate = dict(type='default_collate', _scope_='mmpretrain')
+    loaders = [dict(dataset=dict(type='viewplug.ImageFolder', pipeline=[]), collate_fn=collate)]
+    loop = "val_cfg = dict(type='MultiValLoop')\nval_evaluator = []"
+    (tmp_path / 'config.py').write_text(f"_base_ = '{ROOT / CONFIG}'\nval_dataloader = {loaders}\n{loop}\n")
+    cfg = read_config(str(tmp_path / 'config.py'), arguments(CONFIG, tmp_path))
+    assert cfg.val_dataloader[0].collate_fn == dict(type='default_collate')
 
 
 @pytest.mark.parametrize(

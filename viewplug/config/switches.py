@@ -27,9 +27,11 @@ def unscope_collate(cfg: Config) -> None:
     """Take ``_scope_``, which a base such as ``mmpretrain::...`` leaves in each part, out of ``collate_fn``: mmengine
     hands what stands there on to the function, and the first batch of an inherited config would be a TypeError."""
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        collate = (cfg.get(key) or {}).get('collate_fn')
-        if isinstance(collate, dict):
-            collate.pop('_scope_', None)
+        loaders = cfg.get(key) or []
+        for loader in loaders if isinstance(loaders, list | tuple) else [loaders]:  # MultiValLoop has several
+            collate = loader.get('collate_fn') if isinstance(loader, dict) else None
+            if isinstance(collate, dict):
+                collate.pop('_scope_', None)
 
 
 def place_views(cfg: Config) -> None:

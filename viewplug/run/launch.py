@@ -39,6 +39,9 @@ from viewplug.run.resuming import check_whole, last_names, latest_checkpoint, re
 from viewplug.run.run_end import note_end
 from viewplug.transfer.start_from import start_from
 
+MMENGINE = 'mmengine'
+"""The scope of a Runner whose config has no default_scope."""
+
 
 def train(args: Namespace) -> None:
     """Run what ``tools/train.py`` was asked for.
@@ -129,14 +132,14 @@ def run(cfg: Config, args: Namespace) -> None:
         told = _as_told(error, progress, cfg)
         if told is not error:
             told.__cause__ = error  # looked at before it is raised
-        note_end(progress.runner, told)
+        note_end(progress.runner, told, cfg.work_dir)
         if told is error:
             raise
         raise told from error
 
 
 def _train(cfg: Config, progress: _Progress) -> None:
-    check_hidden(cfg)  # now, for the hidden one's arguments may not be those of the other
+    check_hidden(cfg, MMENGINE)  # now, for the hidden one's arguments may not be those of the other
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     progress.runner = runner
     runner.register_hook(progress)
@@ -178,6 +181,7 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
     if latest is None or os.path.basename(latest) not in last_names(first):
         check_data(cfg)
         try:
+            check_hidden(cfg, MMENGINE)
             rehearse(cfg)
         except Exception as error:
             said = _said(error, cfg)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import traceback
 
 from mmengine.logging import MMLogger
@@ -15,12 +16,14 @@ from viewplug.hooks.run_record import RunRecordHook
 from viewplug.run.command import was_interrupted
 
 
-def note_end(runner: Runner | None, error: BaseException) -> None:
+def note_end(runner: Runner | None, error: BaseException, work_dir: str) -> None:
     """Write ``error`` into the log file (with its traceback, but for a UserError), whose errors ``tools/report.py``
     shows, and, with ``viewplug.RunRecordHook``, into ``run.json``. The screen shows it anyway.
 
     Args:
-        runner: None where it could not be built; the log is that of the last one that began to be.
+        runner: None where it could not be built; the log is that of the last one that began to be in ``work_dir``,
+            if one did.
+        work_dir: of the run.
     """
     said = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
     log = said
@@ -40,7 +43,14 @@ def note_end(runner: Runner | None, error: BaseException) -> None:
                 hook.end(status, said)
         if log:
             logger = MMLogger.get_current_instance() if runner is None else runner.logger
-            _to_log_file(logger, log, error.__cause__ or error)
+            if runner is not None or _is_of(logger, work_dir):
+                _to_log_file(logger, log, error.__cause__ or error)
+
+
+def _is_of(logger: logging.Logger, work_dir: str) -> bool:
+    """Whether its file is in a session's folder of ``work_dir``; that of stage 1 is in one deeper."""
+    files = [handler.baseFilename for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
+    return any(os.path.dirname(os.path.dirname(file)) == os.path.abspath(work_dir) for file in files)
 
 
 def _to_log_file(logger: logging.Logger, text: str, error: BaseException) -> None:
