@@ -77,6 +77,11 @@ def believed_order(cfg: Mapping[str, Any]) -> str | None:
     return 'RGB' if seen or preprocessor.get('to_rgb') or preprocessor.get('bgr_to_rgb') else None
 
 
+def order_drawn(cfg: Mapping[str, Any], said: str | None = None) -> str:
+    """'rgb' or 'bgr', in which pictures take the network to see images: ``said``, else as the config says, else RGB."""
+    return (said or believed_order(cfg) or 'RGB').lower()
+
+
 def order_given(dataset: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> str:
     """'RGB' or 'BGR', in which the steps behind loading get the images of a leaf data set's config.
 

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from viewplug.argument_kinds import check_least
-from viewplug.config.channel_order import believed_order
+from viewplug.config.channel_order import order_drawn
 from viewplug.datasets.in_memory import InMemoryDataset
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.datasets.whole_images import images_as_loaded
@@ -76,7 +76,7 @@ class ViewGalleryHook(Hook):
             return
         preprocessor = _preprocessor(runner)
         mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
-        order = self.channel_order or (believed_order(runner.cfg) or 'rgb').lower()
+        order = order_drawn(runner.cfg, self.channel_order)
         sheet = draw_views(views, mean, std, order, self.num_images)
         path = Path(runner.work_dir, 'vis_views', f'epoch_{runner.epoch}.png')
         path.parent.mkdir(parents=True, exist_ok=True)

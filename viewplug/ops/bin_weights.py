@@ -46,10 +46,12 @@ def small_windows(sides: Sequence[Tensor], size: Sequence[int], maps: Tensor, ce
     spans = sides[0]
     if maps.device.type != 'cpu' or spans.requires_grad or not spans.numel() or not maps.numel() or _is_traced(maps):
         return None
-    found = [_reached(*one) for one in zip(sides, size, maps.shape[2:], strict=True)]
     bins = spans[..., 0].numel() * size[0] * size[1]
-    listed = bins * found[0].reach * found[1].reach
     products = bins * maps[0, 0].numel() * (maps.shape[1] + _WEIGHED) * cell_cost
+    if windows_cost(bins, maps) >= products:  # of one cell each
+        return None
+    found = [_reached(*one) for one in zip(sides, size, maps.shape[2:], strict=True)]
+    listed = bins * found[0].reach * found[1].reach
     if listed > _MOST_LISTED or windows_cost(listed, maps) >= products:
         return None
     return Windows(*(one.first.int() for one in found), *(one.weights() for one in found))

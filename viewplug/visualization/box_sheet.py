@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
-from viewplug.config.channel_order import believed_order
+from viewplug.config.channel_order import order_drawn
 from viewplug.crop_sampling import sample_crop
 from viewplug.ops.heatmap_boxes import normalise_heatmaps, upsample_heatmaps
 from viewplug.visualization.sheet import lay_out, outline
@@ -32,8 +32,7 @@ def order_as_loaded(preprocessor: nn.Module, cfg: Mapping[str, Any], seen: str |
         seen: the order that it sees, 'rgb' or 'bgr', where it is not to be the config's.
     """
     swaps = bool(getattr(preprocessor, '_channel_conversion', False))
-    sees_bgr = (seen or believed_order(cfg) or 'rgb').lower() == 'bgr'
-    return 'bgr' if swaps != sees_bgr else 'rgb'
+    return 'bgr' if swaps != (order_drawn(cfg, seen) == 'bgr') else 'rgb'
 
 
 def draw_boxes(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from viewplug.config.channel_order import believed_order
+from viewplug.config.channel_order import order_drawn
 
 TITLE_HEIGHT = 14
 MIN_HEIGHT = 64
@@ -67,7 +67,7 @@ def rgb_pixels(images: Tensor, preprocessor: nn.Module, cfg: Mapping[str, Any], 
         seen: the order that it sees, 'rgb' or 'bgr', where it is not to be the config's.
     """
     pixels = denormalise(images, *(getattr(preprocessor, name, None) for name in ('mean', 'std')))
-    return pixels.flip(1) if (seen or believed_order(cfg) or 'rgb').lower() == 'bgr' else pixels
+    return pixels.flip(1) if order_drawn(cfg, seen) == 'bgr' else pixels
 
 
 def denormalise(images: Tensor, mean=None, std=None) -> Tensor:
