@@ -19,3 +19,11 @@ def known_start():
     DefaultScope._instance_dict.clear()
     yield
     DefaultScope._instance_dict.clear()
+
+
+def pytest_collection_modifyitems(items):
+    """A set is written in another order by each process: two workers of xdist would name its test differently."""
+    for item in items:
+        for value in item.callspec.params.values() if hasattr(item, 'callspec') else ():
+            if isinstance(value, set | frozenset) and len(value) > 1 and str(value) in item.name:
+                raise pytest.UsageError(f'{item.nodeid}: named by a set, whose order differs between processes')

@@ -60,19 +60,19 @@ BEST = dict(type='CheckpointHook', filename_tmpl='best_{}.pth')
 @pytest.mark.parametrize(
     ('hooks', 'names'),
     [
-        ({}, {'epoch_4.pth'}),
-        (dict(custom_hooks=[BEST]), {'epoch_4.pth', 'best_4.pth'}),
+        ({}, ['epoch_4.pth']),
+        (dict(custom_hooks=[BEST]), ['best_4.pth', 'epoch_4.pth']),
         (
             dict(default_hooks=dict(checkpoint=dict(type='MyCheckpointHook')), custom_hooks=[BEST]),
-            {'epoch_4.pth', 'best_4.pth'},
+            ['best_4.pth', 'epoch_4.pth'],
         ),
-        (dict(default_hooks=dict(checkpoint=None), custom_hooks=[BEST]), {'best_4.pth'}),
-        (dict(default_hooks=dict(checkpoint=dict(BEST, by_epoch=False))), set()),
+        (dict(default_hooks=dict(checkpoint=None), custom_hooks=[BEST]), ['best_4.pth']),
+        (dict(default_hooks=dict(checkpoint=dict(BEST, by_epoch=False))), []),
     ],
     ids=str,
 )
 def test_the_last_epochs_checkpoint_is_the_default_hooks_or_a_further_ones_that_counts_epochs(hooks, names):
-    assert last_names(Config(dict(hooks, train_cfg=dict(max_epochs=4)))) == names
+    assert sorted(last_names(Config(dict(hooks, train_cfg=dict(max_epochs=4))))) == names
 
 
 @pytest.mark.parametrize('note', [None, ''])
