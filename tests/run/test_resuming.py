@@ -8,7 +8,7 @@ import torch
 from mmengine import Config
 
 from viewplug.config.training_data import UserError
-from viewplug.run.resuming import check_whole, last_names, latest_checkpoint, resume_from
+from viewplug.run.resuming import check_whole, is_last, latest_checkpoint, resume_from
 
 
 @pytest.fixture
@@ -55,6 +55,7 @@ def test_a_file_cut_short_is_told_from_old_and_new_ones(work_dir, tmp_path):
 
 
 BEST = dict(type='CheckpointHook', filename_tmpl='best_{}.pth')
+ITERATIONS = dict(type='CheckpointHook', by_epoch=False)
 
 
 @pytest.mark.parametrize(
@@ -67,12 +68,27 @@ BEST = dict(type='CheckpointHook', filename_tmpl='best_{}.pth')
             ['best_4.pth', 'epoch_4.pth'],
         ),
         (dict(default_hooks=dict(checkpoint=None), custom_hooks=[BEST]), ['best_4.pth']),
-        (dict(default_hooks=dict(checkpoint=dict(BEST, by_epoch=False))), []),
+        (dict(default_hooks=dict(checkpoint=ITERATIONS)), ['iter_12.pth']),
+        (dict(custom_hooks=[dict(ITERATIONS, **BEST)]), ['best_12.pth', 'epoch_4.pth']),
     ],
     ids=str,
 )
-def test_the_last_epochs_checkpoint_is_the_default_hooks_or_a_further_ones_that_counts_epochs(hooks, names):
-    assert sorted(last_names(Config(dict(hooks, train_cfg=dict(max_epochs=4))))) == names
+def test_the_last_checkpoint_is_the_default_hooks_or_a_further_ones_of_the_last_epoch_or_iteration(
+    hooks, names, tmp_path
+):
+    cfg = Config(dict(hooks, train_cfg=dict(max_epochs=4)))
+    all_names = [f'{kind}_{number}.pth' for kind in ('best', 'epoch', 'iter') for number in (3, 4, 12)]
+    for name in all_names:
+        torch.save(dict(message_hub=dict(runtime_info=dict(max_epochs=4, max_iters=12))), tmp_path / name)
+    assert [name for name in all_names if is_last(str(tmp_path / name), cfg)] == names
+
+
+@pytest.mark.parametrize('noted', [dict(max_epochs=3, max_iters=12), {}])
+def test_the_last_iteration_of_a_run_of_other_or_unknown_length_is_not_the_last(noted, tmp_path):
+    cfg = Config(dict(default_hooks=dict(checkpoint=ITERATIONS), train_cfg=dict(max_epochs=4)))
+    torch.save(dict(message_hub=dict(runtime_info=noted)), tmp_path / 'iter_12.pth')
+    torch.save(dict(meta={}), tmp_path / 'iter_None.pth')
+    assert not any(is_last(str(tmp_path / name), cfg) for name in ('iter_12.pth', 'iter_None.pth'))
 
 
 @pytest.mark.parametrize('note', [None, ''])

@@ -83,14 +83,26 @@ def test_two_stages_run_with_one_command_and_carry_the_weights_over(tmp_path, mo
     assert 'carried over' in log and 'branches.image.neck.semantic (4)' in log and 'target.backbone' in log
 
 
-def test_a_first_stage_that_is_done_is_not_trained_again_whatever_its_checkpoint_is_called(tmp_path):
-    options = {'stage1_epochs': 1, 'stage2_epochs': 1, 'stage1.default_hooks.checkpoint.filename_tmpl': 'before_{}.pth'}
+@pytest.mark.parametrize(
+    ('changes', 'name'),
+    [(dict(filename_tmpl='before_{}.pth'), 'before_1.pth'), (dict(by_epoch=False), 'iter_3.pth')],
+)
+def test_a_first_stage_that_is_done_is_not_trained_again_whatever_its_checkpoint_is_called(
+    changes, name, tmp_path, monkeypatch
+):
+    options = {f'stage1.default_hooks.checkpoint.{key}': value for key, value in changes.items()}
+    options |= {'stage1_epochs': 1, 'stage2_epochs': 1}
     args = demo('configs/mocov2_hcl_r50.py', tmp_path, stages=True, epochs=None, options=options)
     for _ in range(2):
         train(args)
     work = tmp_path / 'work'
-    assert (work / 'stage1/before_1.pth').exists() and (work / 'epoch_1.pth').exists()
+    assert (work / 'stage1' / name).exists() and (work / 'epoch_1.pth').exists()
     assert len(list(work.glob('stage1/*/*.log'))) == 1
+    args.cfg_options['stage1_epochs'], said = 2, []
+    monkeypatch.setattr('viewplug.run.launch.print_log', lambda text, *_, **__: said.append(text))
+    train(args)
+    assert f'stage1/{name} is not known to be its last checkpoint' in ' '.join(said)
+    assert len(list(work.glob('stage1/*/*.log'))) == 2
 
 
 def test_a_first_stage_without_a_checkpoint_is_nothing_to_go_on_from(tmp_path):

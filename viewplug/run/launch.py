@@ -35,7 +35,7 @@ from viewplug.host_memory import keep_freed_memory
 from viewplug.run.cpu_processes import check_launcher, use_gloo
 from viewplug.run.demo import to_demo
 from viewplug.run.rehearsal import rehearse
-from viewplug.run.resuming import check_whole, last_names, latest_checkpoint, resume_from
+from viewplug.run.resuming import check_whole, is_last, latest_checkpoint, resume_from
 from viewplug.run.run_end import note_end
 from viewplug.transfer.start_from import start_from
 
@@ -178,7 +178,7 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
         set_epochs(first, cfg.stage1_epochs)
     first.work_dir = str(Path(cfg.work_dir) / 'stage1')
     latest = latest_checkpoint(first.work_dir)
-    if latest is None or os.path.basename(latest) not in last_names(first):
+    if latest is None or not is_last(latest, first):
         check_data(cfg)
         try:
             check_hidden(cfg, MMENGINE)
@@ -191,6 +191,9 @@ def _run_first_stage(cfg: Config, args: Namespace) -> str:
         print_log(f'Stage 1 of 2: {first.train_cfg.max_epochs} epochs of {first.filename}', 'current')
         if latest and args.resume:
             resume_from(first, 'auto')
+        elif latest:
+            text = f'Stage 1 begins anew: {latest} is not known to be its last checkpoint (--resume goes on from it)'
+            print_log(text, 'current', logging.WARNING)
         run(first, args)
         barrier()  # rank 0 may still be writing the checkpoint that all go on from
         latest = latest_checkpoint(first.work_dir)

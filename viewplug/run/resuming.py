@@ -15,6 +15,7 @@ from mmengine.runner import find_latest_checkpoint
 from viewplug.config.fixed_keys import checkpoint_hooks
 from viewplug.config.training_data import UserError
 from viewplug.hooks.within_epoch import PREEMPTED, TIMED
+from viewplug.transfer.checkpoint import read_checkpoint
 
 
 def resume_from(cfg: Config, where: str) -> None:
@@ -56,16 +57,20 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     return inside if os.path.isfile(inside) else noted
 
 
-def last_names(cfg: Config) -> set[str]:
-    """What the checkpoint behind the last epoch of a config is called: one name for its default checkpoint hook, of
-    whichever class, and for each further ``CheckpointHook``. One that counts iterations names none by epochs."""
+def is_last(checkpoint: str, cfg: Config) -> bool:
+    """Whether a run of ``cfg`` has saved a checkpoint at its end: one that is called as its default checkpoint hook, of
+    whichever class, or a further ``CheckpointHook`` calls the last. The last iteration is no number of the config's:
+    where a hook counts them, mmengine's note in the checkpoint says how many the run of so many epochs has."""
     default = (cfg.get('default_hooks') or {}).get('checkpoint', {})  # without the key mmengine has its own
-    hooks = [default, *(hook for _, hook in checkpoint_hooks(cfg))]
-    return {
-        (hook.get('filename_tmpl') or 'epoch_{}.pth').format(cfg.train_cfg.max_epochs)
-        for hook in hooks
-        if isinstance(hook, Mapping) and hook.get('by_epoch', True)
-    }
+    hooks = [hook for hook in (default, *(hook for _, hook in checkpoint_hooks(cfg))) if isinstance(hook, Mapping)]
+    name, epochs = os.path.basename(checkpoint), cfg.train_cfg.max_epochs
+    by_epoch = [hook for hook in hooks if hook.get('by_epoch', True)]
+    if name in [(hook.get('filename_tmpl') or 'epoch_{}.pth').format(epochs) for hook in by_epoch]:
+        return True
+    by_iteration = [hook for hook in hooks if not hook.get('by_epoch', True)]
+    noted = _noted(checkpoint) if by_iteration else {}
+    ends = [(hook.get('filename_tmpl') or 'iter_{}.pth').format(noted.get('max_iters')) for hook in by_iteration]
+    return noted.get('max_epochs') == epochs and name in ends
 
 
 def check_whole(path: str, said: str) -> None:
@@ -81,6 +86,14 @@ def check_whole(path: str, said: str) -> None:
     advice = f'; {whole} is whole' if whole else ''
     what = 'no checkpoint, or one that was cut short while it was written' if there else 'no such checkpoint'
     raise UserError(f'{said}{path}: {what}{advice}')
+
+
+def _noted(checkpoint: str) -> dict:
+    """What mmengine's RuntimeInfoHook noted of the run, {} where that cannot be read."""
+    try:
+        return read_checkpoint(checkpoint)['message_hub']['runtime_info']
+    except (ValueError, KeyError):
+        return {}
 
 
 def _whole_ones(folder: Path) -> Iterator[Path]:
