@@ -63,12 +63,12 @@ def test_a_checkpoint_of_another_hook_puts_the_timed_one_off(tmp_path, monkeypat
 class Evaluation(Hook):
     """Takes a while at the end of each epoch, and is killed there in the last one."""
 
-    def __init__(self, seconds: int, monkeypatch, killed: int | None = None) -> None:
-        self.seconds, self.killed, self.now = seconds, killed, 0
+    def __init__(self, seconds: int, monkeypatch, killed: int | None = None, step: int = 20) -> None:
+        self.seconds, self.killed, self.step, self.now = seconds, killed, step, 0
         monkeypatch.setattr(preemption.time, 'monotonic', lambda: self.now)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self.now += 20
+        self.now += self.step
 
     def after_train_epoch(self, runner) -> None:
         self.now += self.seconds
@@ -76,17 +76,22 @@ class Evaluation(Hook):
             raise MemoryError
 
 
-def test_what_is_killed_in_a_long_evaluation_loses_no_step_before_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ('killed', 'step'), [(1, 20), (0, 1 + preemption.EPOCH_END // EPOCH)], ids=['second', 'first of long epochs']
+)
+def test_what_is_killed_in_a_long_evaluation_loses_no_step_before_it(killed, step, tmp_path, monkeypatch):
     whole, unbroken = run(tmp_path / 'whole')
     with pytest.raises(MemoryError):
-        run(tmp_path / 'broken', more=[Evaluation(40, monkeypatch, killed=1)])
+        run(tmp_path / 'broken', more=[Evaluation(40, monkeypatch, killed, step)])
     assert Path((tmp_path / 'broken/last_checkpoint').read_text()).name == 'timed.pth'
     again, after = run(tmp_path / 'broken', resume=True)
-    assert after.losses == unbroken.losses[2 * EPOCH :] and not differing(whole, again)
-    assert after.boxes == {2: unbroken.boxes[2]} and (tmp_path / 'broken/epoch_2.pth').exists()
+    done = killed + 1
+    assert after.losses == unbroken.losses[done * EPOCH :] and not differing(whole, again)
+    assert min(after.boxes) == done and (tmp_path / f'broken/epoch_{done}.pth').exists()
+    assert after.boxes == {epoch: boxes for epoch, boxes in unbroken.boxes.items() if epoch >= done}
 
 
-def test_short_evaluations_are_not_saved_before(tmp_path, monkeypatch):
+def test_short_evaluations_behind_short_epochs_are_not_saved_before(tmp_path, monkeypatch):
     run(tmp_path, more=[Evaluation(20, monkeypatch)])
     assert 'Saved timed' not in log_of(tmp_path)
     run(tmp_path / 'long', more=[Evaluation(40, monkeypatch)])

@@ -24,6 +24,9 @@ PATIENCE = 60
 """Seconds between two signals after which the second one ends the process as ever."""
 GRACE = 30
 """Seconds that Slurm leaves between SIGTERM and SIGKILL (KillWait), unless told otherwise; others leave alike."""
+EPOCH_END = 300
+"""Seconds of training behind which the end of an epoch is saved before it is known how long what follows takes: this is
+many times what a checkpoint takes."""
 
 
 class Preempted(SystemExit):
@@ -49,8 +52,9 @@ class PreemptionHook(WithinEpochHook):
     job gets at once. A signal during validation, k-NN or an update of boxes waits for the next step (workers of
     ``viewplug.KNNHook``'s own loaders end with it, and the run with them), and one before the first step ends the
     process as ever. Whoever sends SIGKILL sooner than a few steps and a checkpoint take leaves the checkpoint before.
-    Once what follows an epoch's last step (until a checkpoint, or the next step) has taken longer than clusters wait,
-    30 seconds, ``timed.pth`` is saved behind the last step of each further epoch, so that no step is lost meanwhile.
+    ``timed.pth`` is saved behind an epoch's last step too, where the last checkpoint is five minutes old, so that what
+    follows (until a checkpoint, or the next step) may take long without more to lose. Once that has taken longer than
+    clusters wait, 30 seconds, a checkpoint of this age is old enough in each further epoch.
 
     Args:
         signals: their names; add ``'SIGUSR1'`` where the job asks to be told ahead of time (``--signal=USR1@120``).
@@ -167,8 +171,10 @@ class PreemptionHook(WithinEpochHook):
     def _is_due(self, ends_epoch: bool) -> bool:
         if self.minutes is None or not self._timed or not is_main_process():
             return False
-        seconds = GRACE if ends_epoch and self._pause > GRACE else 60 * self.minutes
-        return time.monotonic() - self._saved >= min(seconds, 60 * self.minutes)
+        seconds = 60 * self.minutes
+        if ends_epoch:
+            seconds = min(seconds, GRACE if self._pause > GRACE else EPOCH_END)
+        return time.monotonic() - self._saved >= seconds
 
 
 def _accumulated(wrapper: OptimWrapper | OptimWrapperDict) -> int:
