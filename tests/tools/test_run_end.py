@@ -77,7 +77,7 @@ def test_a_start_that_fails_before_training_is_not_taken_for_the_run_before_it(m
         train(args)
     run = read_run(tmp_path / 'work')
     assert run.record['status'] == 'finished' and run.record['session'] == first.stem
-    assert re.fullmatch(r'finished; started again since \(\d+_\d+\), without a step', run.status)
+    assert re.fullmatch(r'finished; begun since, without a training step: \d+_\d+', run.status)
     assert any(str(told.value) in text for text, _ in run.problems)
     assert run.config['train_dataloader']['batch_size'] == 8
 

@@ -136,11 +136,12 @@ def test_a_start_that_never_trained_leaves_the_run_before_it_as_it_was_and_is_sa
     (tmp_path / 'run.json').write_text(json.dumps(dict(status='finished', session='20260101', iterations=39)))
     session(tmp_path, '20260102', [{'knn/top1': 20.0, 'step': 0}], config=CONFIG.replace('4', '9'))
     run = read_run(tmp_path)
-    assert run.status == 'finished; started again since (20260102), without a step'
+    assert run.status == 'finished; begun since, without a training step: 20260102'
     assert run.max_epochs == 4 and ('it broke', 1) in run.problems
     session(tmp_path, '20260103', [train_line(5)], config=CONFIG.replace('4', '9'))  # of a config without the hook
-    run = read_run(tmp_path)
-    assert run.status == 'not finished: running or stopped in epoch 1 of 9, iteration 5' and run.record == {}
+    session(tmp_path, '20260104', [], config=CONFIG.replace('4', '7'))
+    run, since = read_run(tmp_path), '; begun since, without a training step: 20260104'
+    assert run.status == f'not finished: running or stopped in epoch 1 of 9, iteration 5{since}' and run.record == {}
     assert any('run.json is of 20260101' in text for text, _ in run.problems)
 
 
@@ -187,24 +188,35 @@ class Seen(BaseMetric):
         return dict(seen=len(results))
 
 
-def test_a_real_test_in_the_work_dir_of_a_training_is_no_start(tmp_path):
-    def runner(**changes):
+class Unreadable(list):
+    def __getitem__(self, index: int):
+        raise OSError('unreadable')
+
+
+@pytest.mark.parametrize('recorded', [True, False])
+def test_a_real_test_in_the_work_dir_of_a_training_is_no_start(recorded, tmp_path):
+    def runner(tested=list, **changes):
         loader = dict(batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
         settings = dict(
             train_dataloader=dict(dataset=[dict(inputs=torch.ones(1))] * 4, **loader),
-            test_dataloader=dict(dataset=[dict(inputs=torch.ones(1))] * 4, **loader),
+            test_dataloader=dict(dataset=tested([dict(inputs=torch.ones(1))] * 4), **loader),
             train_cfg=dict(by_epoch=True, max_epochs=1),
             test_cfg=dict(),
             test_evaluator=Seen(),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-            custom_hooks=[dict(type='viewplug.RunRecordHook')],
+            custom_hooks=[dict(type='viewplug.RunRecordHook')] * recorded,
+            cfg=dict(train_cfg=dict(max_epochs=1)),  # a Runner writes down its cfg
         )
-        return Runner(Square(), str(tmp_path), **settings, experiment_name=f'square_{len(changes)}', **changes)
+        time.sleep(1)  # a session is named by its second
+        return Runner(Square(), str(tmp_path), **settings, experiment_name=str(time.monotonic()), **changes)
 
     runner().train()
-    time.sleep(1)  # a session is named by its second
     assert runner(load_from=str(tmp_path / 'epoch_1.pth')).test() == dict(seen=4)
     assert len([*tmp_path.glob('*/*.log')]) == 2 and read_run(tmp_path).status == 'finished'
+    ended = runner(Unreadable, load_from=str(tmp_path / 'epoch_1.pth'))
+    with pytest.raises(OSError, match='unreadable'):
+        ended.test()  # before its first line: it could be a start of training as well
+    assert read_run(tmp_path).status == f'finished; begun since, without a training step: {ended.timestamp}'
 
 
 def test_an_error_of_another_process_than_that_of_the_log_is_a_problem(tmp_path):

@@ -23,8 +23,9 @@ class Run:
     record: of ``viewplug.RunRecordHook``, {} without one.
     results: name of a JSON file -> what an evaluation wrote there.
     last: the last training line that was logged, {} if there is none.
-    unbegun: sessions behind the recorded one that have not begun to train. Nothing else here is of them, but for their
-        problems. Of sessions that only tested nothing is here at all.
+    unbegun: sessions behind that of the run that have logged no training step: starts that came to none, or tests that
+        ended before their first line. Nothing else here is of them, but for their problems. Of sessions that are known
+        to have tested only nothing is here at all.
     """
 
     path: Path
@@ -60,8 +61,8 @@ class Run:
 
     @property
     def status(self) -> str:
-        """'finished', or how far it came, and what has been started since."""
-        since = f'; started again since ({", ".join(self.unbegun)}), without a step' if self.unbegun else ''
+        """'finished', or how far it came, and what else has been begun here since."""
+        since = f'; begun since, without a training step: {", ".join(self.unbegun)}' if self.unbegun else ''
         return self._came_to() + since
 
     def _came_to(self) -> str:

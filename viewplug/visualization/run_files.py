@@ -72,15 +72,17 @@ def _is_test(session: Path, steps: set[str], run: Run) -> bool:
 
 
 def _tell_unbegun(run: Run, sessions: list[Path], steps: dict[Path, set[str]]) -> Iterator[str]:
-    """Note the sessions behind the recorded one; where they have trained, its record is of no use."""
+    """Note the sessions behind the recorded one, or the last that trained: without a record, or with one of a session
+    before it, which is of no use then."""
     names = [session.name for session in sessions]
+    trained = [session.name for session in sessions if 'train' in steps[session]]
     own = run.record.get('session')
-    later = sessions[names.index(own) + 1 :] if own in names else []
-    if any('train' in steps[session] for session in later):
+    if own in names and any(name > own for name in trained):
         yield f'run.json is of {own}, and a later run without viewplug.RunRecordHook has trained here'
-        run.record = {}
-    else:
-        run.unbegun = [session.name for session in later]
+        run.record, own = {}, None
+    if own not in names:
+        own = trained[-1] if trained else names[-1]
+    run.unbegun = names[names.index(own) + 1 :]
 
 
 def _with_scalars(path: Path) -> set[Path]:
