@@ -78,3 +78,16 @@ def test_a_hook_is_known_however_its_type_is_written():
 def test_no_epoch_is_refused():
     with pytest.raises(ValueError, match='at least 1, got 0'):
         set_epochs(config(), 0)
+
+
+@pytest.mark.parametrize('branches', [[dict(head=dict(type='Head'))], dict(one='two'), dict(one=dict(head=None)), None])
+def test_what_a_model_of_ones_own_calls_branches_has_no_length(branches):
+    cfg = config()
+    cfg.model = dict(type='Own', branches=branches)
+    set_epochs(cfg, 20)
+    assert cfg.model == dict(type='Own', branches=branches)
+
+
+def test_a_run_without_a_training_has_no_length():
+    with pytest.raises(ValueError, match='got train_cfg=None'):
+        set_epochs(Config(dict(train_cfg=None)), 20)

@@ -33,8 +33,17 @@ def check_types(cfg: Mapping[str, Any]) -> None:
     for place, part, registry in _built_parts(cfg):
         if isinstance(part, str):
             raise ValueError(f'{place}: {part!r} is a name, and a {registry.name} is a dict: dict(type={part!r})')
-        if 'type' not in part and registry is not DATASETS:
-            raise ValueError(f'{place}: {dict(part)} has no type, by which it is built{instead_of_type(part)}')
+        if registry is not DATASETS:
+            check_typed(place, part)
+
+
+def check_typed(place: str, part: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: a part has no type.
+    """
+    if 'type' not in part:
+        raise ValueError(f'{place}: {dict(part)} has no type, by which it is built{instead_of_type(part)}')
 
 
 def check_hidden(cfg: Mapping[str, Any], scope: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import accumulate, pairwise
 
 from mmengine import Config
@@ -22,7 +23,7 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     """
     if epochs < 1:
         raise ValueError(f'epochs must be at least 1, got {epochs}')
-    if 'max_epochs' not in cfg.get('train_cfg', {}):
+    if 'max_epochs' not in (cfg.get('train_cfg') or {}):
         raise ValueError(
             f'the length can be set for configs with train_cfg.max_epochs, got train_cfg={cfg.get("train_cfg")}'
         )
@@ -45,11 +46,20 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         if class_name(hook['type']) == 'LocalizationHook' and hook.get('by_epoch', True):
             hook.start = round(hook.start * factor)
             hook.interval = max(1, round(hook.interval * factor))
-    for branch in cfg.get('model', {}).get('branches', {}).values():
-        if 'warmup_epochs' in branch.get('head', {}):
-            branch.head.warmup_epochs = round(branch.head.warmup_epochs * factor)
+    for head in _heads(cfg):
+        if 'warmup_epochs' in head:
+            head['warmup_epochs'] = round(head['warmup_epochs'] * factor)
     if cfg.get('param_scheduler'):
         cfg.param_scheduler = [s for s in cfg.param_scheduler if not _vanished(s)]
+
+
+def _heads(cfg: Config) -> Iterator[dict]:
+    """Of the branches of a model; somebody's own may call something else so."""
+    branches = (cfg.get('model') or {}).get('branches')
+    for branch in branches.values() if isinstance(branches, dict) else ():
+        head = branch.get('head') if isinstance(branch, dict) else None
+        if isinstance(head, dict):
+            yield head
 
 
 def _vanished(scheduler: dict) -> bool:

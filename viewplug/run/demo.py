@@ -16,6 +16,7 @@ from viewplug.config.schedule import set_epochs
 from viewplug.config.shrunk_pipeline import shrunk_pipeline
 from viewplug.frameworks.left_out import arguments_of
 from viewplug.registry import class_name
+from viewplug.run.demo_parts import check_parts, check_siamese
 
 VIEW_SIZE = 32
 BACKBONE = dict(
@@ -62,12 +63,14 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     """Swap in ShapeScenes, a small network and a schedule of minutes; branches, target, augmentation and hooks stay.
 
     Raises:
-        ValueError: ``cfg`` does not train a ``viewplug.Siamese``.
+        ValueError: ``cfg`` does not train a ``viewplug.Siamese``, or lacks a part that is to be made smaller.
     """
+    check_parts(cfg)
     if 'demo' in cfg:
         return to_own_demo(cfg, epochs)
     if cfg.model.type != 'viewplug.Siamese':
         raise ValueError(f'--demo is for pre-training configs of viewplug.Siamese, got model.type={cfg.model.type!r}')
+    check_siamese(cfg)
     cfg = copy.deepcopy(cfg)  # its own copy() is shallow
     kind = cfg.model.backbone.type
     cfg.model.backbone = {**cfg.model.backbone, **VITS[kind]} if kind in VITS else BACKBONE
@@ -136,7 +139,7 @@ def _shortened(cfg: Config, epochs: int, knn_hook: dict, order: str) -> Config:
         if cfg.default_hooks.setdefault(name, dict(type=kind)) is not None:  # None leaves it out
             cfg.default_hooks[name]['interval'] = interval
     cfg.log_processor = dict(window_size=10)
-    hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.type != 'viewplug.KNNHook']
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.type != 'viewplug.KNNHook']
     for hook in hooks:
         if hook.type == 'viewplug.LocalizationHook':
             hook.setdefault('num_drawn', NUM_DRAWN)
