@@ -52,6 +52,9 @@ SENTENCES = {
     'default_hooks.timer.priorty=LOW': r'^default_hooks\.timer\.priorty: .* did you mean priority',
     'default_hooks.timer.priority=LOWW': r"^default_hooks\.timer\.priority='LOWW': give a number .*, did you mean LOW",
     'train_dataloader.dataset.dataset.num_images=64': r"a data set without a type, {'num_images': 64}",
+    'log_level=INFOO': "^log_level='INFOO': give a number, or one of .*, did you mean INFO",
+    'default_scope=mmpretrian': "^default_scope='mmpretrian': no registry has this scope, did you mean mmpretrain",
+    'log_processor.custom_cfg=loss': "^log_processor.custom_cfg is a list of dicts, got 'loss'",
     'train_dataloader.dataset.pipeline.7.num_views=1': 'pipeline has the entries 0 to 2, got 7',
 }
 

@@ -58,11 +58,11 @@ def check_fixed_keys(cfg: Config) -> None:
             CheckpointHook at which the first checkpoint would fail.
     """
     for part, keys in FIXED.items():
-        _refuse_others(part, cfg.get(part), keys)
+        refuse_others(part, cfg.get(part), keys)
     _check_runner(cfg)
     optim = cfg.get('optim_wrapper') or {}
     if class_name(optim.get('constructor') or CONSTRUCTORS[0]) in CONSTRUCTORS:
-        _refuse_others('optim_wrapper.paramwise_cfg', optim.get('paramwise_cfg'), PARAMWISE)
+        refuse_others('optim_wrapper.paramwise_cfg', optim.get('paramwise_cfg'), PARAMWISE)
         for name, settings in _custom_keys(cfg).items():
             for key in settings:  # others are kept in the optimiser's group, for whoever looks there
                 alike = near(key, ('lr_mult', 'decay_mult'), cutoff=0.75)
@@ -79,7 +79,7 @@ def check_fixed_keys(cfg: Config) -> None:
         _check_priority(place, hook)
     for place, hook in checkpoint_hooks(cfg):
         keys = {**inspect.signature(CheckpointHook).parameters, **inspect.signature(Runner.save_checkpoint).parameters}
-        _refuse_others(place, hook, [key for key in keys if key not in ('self', 'kwargs')] + ['type', 'priority'])
+        refuse_others(place, hook, [key for key in keys if key not in ('self', 'kwargs')] + ['type', 'priority'])
 
 
 def _check_runner(cfg: Config) -> None:
@@ -131,7 +131,14 @@ def warn_of_custom_keys(cfg: Config, model: nn.Module) -> None:
             )
 
 
-def _refuse_others(place: str, part: object, keys: tuple[str, ...] | list[str]) -> None:
+def refuse_others(place: str, part: object, keys: tuple[str, ...] | list[str]) -> None:
+    """
+    Args:
+        place: of ``part`` in the config.
+
+    Raises:
+        ValueError: ``part`` has a key that is none of ``keys``.
+    """
     for key in part if isinstance(part, Mapping) else ():
         if key not in keys and not key.startswith('_'):  # mmengine's _scope_, which inherited parts have
             raise ValueError(f'{place}: nothing reads {key}{near(key, keys) or "; it takes " + ", ".join(keys)}')

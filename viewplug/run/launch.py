@@ -21,7 +21,9 @@ from mmengine.runner import Runner
 from viewplug.amp import set_amp
 from viewplug.config.built_parts import check_hidden, check_types
 from viewplug.config.data_root import set_data_root
+from viewplug.config.default_scope import check_default_scope
 from viewplug.config.fixed_keys import check_fixed_keys, leave_out_hooks
+from viewplug.config.log_settings import check_log_settings
 from viewplug.config.mistakes import sentence
 from viewplug.config.options import merge_options, of_stage
 from viewplug.config.schedule import set_epochs
@@ -98,6 +100,8 @@ def read_config(path: str | Path, args: Namespace, stage: int | None = None) -> 
         merge_options(cfg, options)
         check_types(cfg)
         check_fixed_keys(cfg)
+        check_log_settings(cfg)
+        check_default_scope(cfg)
         leave_out_hooks(cfg)
         place_views(cfg)
         add_speed_hook(cfg)
