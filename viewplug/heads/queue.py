@@ -82,7 +82,7 @@ class QueueHead(BaseModule):
         self.flush()
         with torch.autocast(online.device.type, enabled=False):
             online, target = at_least_float32(online), at_least_float32(target)
-            queue = self.queue[: self._filled].to(online.dtype)
+            queue = self._keys().to(online.dtype)
             if _is_plain(self.loss_module):
                 weights = online.new_full((len(online),), 1 / max(1, len(online)))
                 return {'loss': weighted_info_nce(online, target, queue, weights, self.loss_module.temperature)}
@@ -93,6 +93,11 @@ class QueueHead(BaseModule):
         self.flush()
         self._waiting = gather_rows(at_least_float32(torch.cat(list(targets))))
 
+    @torch.compiler.disable  # which would compile the loss again for each number of keys
+    def _keys(self) -> Tensor:
+        return self.queue[: self._filled]
+
+    @torch.compiler.disable  # likewise
     @torch.no_grad()
     def flush(self) -> None:
         """Move the waiting keys into the queue. Called by whoever reads the queue; calling it twice does nothing."""

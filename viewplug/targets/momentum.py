@@ -109,6 +109,7 @@ class MomentumTarget(SharedTarget):
         for mine, theirs in self._pairs_of_modules(model):
             mine.load_state_dict(theirs.state_dict())
 
+    @torch.compiler.disable  # which would compile the whole step again for each count of steps
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         if self._loaded:
