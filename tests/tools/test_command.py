@@ -49,6 +49,11 @@ def test_tools_that_run_in_several_processes_leave_so(tool):
     assert '    leave(main())' in (ROOT / f'tools/{tool}.py').read_text().splitlines()
 
 
+def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
+    status = run_tool(lambda args: tmp_path.write_text('a folder'), lambda argv: argparse.Namespace(), ('torch',))
+    assert status == 2 and capsys.readouterr().err == f"error: [Errno 21] Is a directory: '{tmp_path}'\n"
+
+
 def test_a_tools_own_exit_status_is_kept_and_bad_arguments_are_one_sentence(capsys):
     def wrong(args):
         raise ValueError('key must be 1, got 2')

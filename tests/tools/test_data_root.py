@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from mmengine import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 from PIL import Image
 from train_runs import ROOT, arguments
 
 from viewplug.config.data_root import set_data_root
+from viewplug.config.switches import place_views
 from viewplug.config.training_data import UserError, check_data
 from viewplug.datasets.whole_images import images_as_loaded
 from viewplug.evaluation.crop_images import images_and_crop
@@ -105,3 +107,14 @@ def test_a_config_that_learns_from_labels_does_not_take_a_folder_and_is_not_told
     cfg.train_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
     with pytest.raises(UserError, match='^no training data at .*nowhere.*, or set data_root in the config$'):
         check_data(cfg)
+
+
+def test_a_file_that_a_run_in_memory_has_written_down_takes_a_folder_too(red, tmp_path):
+    made = Config.fromfile(ROOT / 'configs/mocov2_r50.py')
+    made.merge_from_dict({'views': 'device', 'in_memory': True})
+    place_views(made)
+    made.dump(tmp_path / 'dumped.py')
+    cfg = read_config(tmp_path / 'dumped.py', arguments(tmp_path / 'dumped.py', tmp_path, data_root=red))
+    init_default_scope('mmpretrain')
+    batch = next(iter(Runner.build_dataloader({**cfg.train_dataloader, 'batch_size': 2}, seed=0)))
+    assert batch['inputs'].shape == (2, 3, 40, 40)

@@ -304,6 +304,14 @@ def test_mistakes_of_an_export_are_sentences_and_write_nothing(out, format, opti
     assert not list(tmp_path.iterdir())
 
 
+def test_an_export_does_not_take_the_place_of_its_checkpoint_or_of_a_folder(vit, tmp_path):
+    with pytest.raises(ValueError, match='is the checkpoint itself'):
+        export(vit[0], vit[0], 'mmdet')
+    assert 'target.backbone.cls_token' in torch.load(vit[0], weights_only=True)['state_dict']
+    with pytest.raises(ValueError, match='is a folder: name a file in it'):
+        export(vit[0], tmp_path, 'mmdet')
+
+
 def test_a_file_without_a_backbone_or_a_momentum_encoder_says_so(tmp_path):
     torch.save(dict(weight=torch.zeros(2)), tmp_path / 'w.pth')
     with pytest.raises(ValueError, match='no backbone found; name its prefix as source. The file has weight'):

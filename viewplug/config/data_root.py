@@ -15,6 +15,8 @@ from viewplug.registry import class_name
 def set_data_root(cfg: Config, root: str) -> None:
     """Train on a folder of images in place of the config's data set, in the channel order that its pipeline expects.
 
+    Where the file itself keeps its images in memory (one that a run has written down), so are these.
+
     Raises:
         UserError: no such folder, or a config that needs labels.
     """
@@ -32,5 +34,9 @@ def set_data_root(cfg: Config, root: str) -> None:
     if not loads:  # the data set gave images itself
         turn = BGR_TO_RGB if order_given(own, preprocessor_config(cfg)) == 'RGB' else []
         pipeline = [dict(type='LoadImageFromFile'), *turn, *pipeline]
-    cfg.train_dataloader.dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline)
+    folder, dataset = dict(type='viewplug.ImageFolder', data_root=root, pipeline=pipeline), cfg.train_dataloader.dataset
+    if class_name(dataset.type) == 'InMemoryDataset':  # its loader takes nothing else
+        dataset.dataset = folder
+    else:
+        cfg.train_dataloader.dataset = folder
     cfg.in_memory = False  # a folder may hold anything

@@ -21,8 +21,8 @@ def run_tool(
     """Exit status of ``work(parse_args(argv))``: what it returns, if that is a whole number, or 0.
 
     Args:
-        work: raises UserError, ValueError or FileNotFoundError with a sentence for the user, which is printed unless
-            the arguments have a ``traceback`` that is true.
+        work: raises UserError, ValueError or OSError (of a path that is wrong or cannot be written) with a sentence for
+            the user, which is printed unless the arguments have a ``traceback`` that is true.
         modules: imported before the arguments are parsed; one that is missing is said with the way to install it.
     """
     try:
@@ -35,7 +35,7 @@ def run_tool(
     try:
         found = work(args)
         return found if isinstance(found, int) else 0
-    except (UserError, ValueError, FileNotFoundError) as error:
+    except (UserError, ValueError, OSError) as error:
         if getattr(args, 'traceback', False):
             raise
         return _told(error)

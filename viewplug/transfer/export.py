@@ -61,11 +61,16 @@ def export(
         The card.
 
     Raises:
-        ValueError: the file has no such backbone, or the format no place for it; with timm, torchvision and detectron2,
-            no model of theirs has its names and shapes, or gives its features.
+        OSError: ``out`` cannot be written.
+        ValueError: the file has no such backbone, or the format no place for it; ``out`` is ``checkpoint`` or a folder;
+            with timm, torchvision and detectron2, no model of theirs has its names and shapes, or gives its features.
     """
     out = Path(out)
     _check(format, out, keep)
+    if out.exists() and os.path.exists(checkpoint) and out.samefile(checkpoint):
+        raise ValueError(
+            f'{out} is the checkpoint itself, and would be left with its backbone alone: name another file'
+        )
     content = read_checkpoint(checkpoint)
     weights = weights_of(content)
     prefix, layout = choose_backbone(weights, momentum, source)
@@ -90,6 +95,7 @@ def export(
         card['load'] += f'; NOTE: {DETECTRON2_IS_SILENT}'
     partial = out.with_name(f'{out.name}.partial')
     out.parent.mkdir(parents=True, exist_ok=True)
+    partial.touch()  # where it cannot be written, torch does not say which file
     WRITERS[format](state, card, partial)
     partial.replace(out)  # whoever looks for the file finds it whole
     beside = dict(card, file=out.name, file_sha256=sha256_of_file(out))
@@ -132,6 +138,8 @@ def _recorded_backbone(content: dict) -> tuple[dict, str | None]:
 def _check(format: str, out: Path, keep: Sequence[str]) -> None:
     if format not in FORMATS:
         raise ValueError(f'format must be one of {", ".join(FORMATS)}, got {format!r}')
+    if out.is_dir():
+        raise ValueError(f'{out} is a folder: name a file in it')
     ending = dict(detectron2=RAW_PICKLES[0], safetensors=SAFETENSORS).get(format)
     if ending and out.suffix != ending:
         raise ValueError(f'{out}: a file of format {format} ends in {ending}, or its readers do not know it')
