@@ -18,7 +18,7 @@ from viewplug.datasets import ShapeScenes
 from viewplug.evaluation.logistic import probe_accuracy
 from viewplug.frameworks import Siamese
 from viewplug.necks.mlp import pooled
-from viewplug.run.demo import SCENES, VIEW_SIZE
+from viewplug.run.demo_data import SCENES, VIEW_SIZE
 
 ROOT = Path(__file__).resolve().parents[1]
 MEAN, STD = 120.0, 60.0

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import copy
-import math
 
 from mmengine import Config
-from mmengine.logging import print_log
 
 from viewplug.batch_views.switch import own_extras
-from viewplug.batch_views.view import View
-from viewplug.config.channel_order import BGR_TO_RGB, order_given, order_loaded
+from viewplug.config.channel_order import order_given, order_loaded
 from viewplug.config.model_config import preprocessor_config
 from viewplug.config.schedule import set_epochs
 from viewplug.config.shrunk_pipeline import shrunk_pipeline
 from viewplug.frameworks.left_out import arguments_of
 from viewplug.registry import class_name
+from viewplug.run.demo_data import (
+    PATCH,
+    SCENES,
+    VIEW_SIZE,
+    can_be_made_in_batch,
+    loader_of_scenes,
+    make_knn_hook,
+    multi_view_of,
+    num_queries,
+    small_loader,
+    turn_to_rgb,
+)
 from viewplug.run.demo_parts import check_parts, check_siamese
 
-VIEW_SIZE = 32
 BACKBONE = dict(
     type='mmpretrain.ResNet_CIFAR',
     depth=18,
@@ -29,8 +37,6 @@ BACKBONE = dict(
     dilations=(1, 1, 1),
     out_indices=(0, 1, 2),
 )
-# Of ViTs: 16 patches of a view.
-PATCH = 8
 VIT_SIZE = dict(img_size=VIEW_SIZE, patch_size=PATCH)
 VITS = {
     'viewplug.QueryViT': dict(
@@ -41,12 +47,7 @@ VITS = {
     ),
 }
 PROTOTYPES = 256
-LOCAL_VIEWS, LOCAL_CROPS = 2, (0.2, 0.6)
-# One background and large objects: in minutes contrastive learning finds the objects only where nothing else differs.
-SCENES = dict(type='viewplug.ShapeScenes', image_size=48, object_scale=(0.35, 0.6), num_backgrounds=1)
 NUM_DRAWN = 6  # images whose heat maps and boxes are drawn at each update
-NUM_TRAIN, NUM_BANK, NUM_VAL = 4000, 2000, 1000
-BATCH_SIZE = 64
 LEARNING_RATE = 0.06
 # A queue of two batches: in a run this short the target moves so fast that older keys are told from new ones by age.
 QUEUE_LEN = 128
@@ -55,8 +56,6 @@ MOMENTUM = 0.98
 # prototypes after 300 steps.
 ADAMW_LEARNING_RATE, DISTILL_MOMENTUM, TEACHER_TEMPERATURE = 5e-4, 0.99, 0.02
 EPOCHS = 24
-CROPS = ('RandomResizedCrop', 'ContrastiveCrop')
-TOO_STRONG = ('GaussianBlur',)  # at 32 pixels blur leaves nothing to see
 
 
 def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
@@ -89,18 +88,18 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
                 dict.fromkeys(('teacher_temperature', 'warmup_teacher_temperature'), TEACHER_TEMPERATURE)
             )
         if 'queue_len' in branch.head:
-            branch.head.queue_len = QUEUE_LEN * (_num_queries(cfg) if branch.get('reads') == 'query' else 1)
+            branch.head.queue_len = QUEUE_LEN * (num_queries(cfg) if branch.get('reads') == 'query' else 1)
     if cfg.model.target.type == 'viewplug.MomentumTarget':
         distils = any('teacher_temperature' in branch.head for branch in cfg.model.branches.values())
         cfg.model.target.momentum = DISTILL_MOMENTUM if distils else MOMENTUM
         if any('queue_len' in branch.head for branch in cfg.model.branches.values()):
             cfg.model.target.update(shuffle_bn=False, eman=True)  # one process; BYOL collapses with it
     order = order_given(cfg.train_dataloader.dataset, preprocessor_config(cfg))
-    cfg.train_dataloader = _small_loader(cfg.train_dataloader)
+    cfg.train_dataloader = small_loader(cfg.train_dataloader)
     if len(cfg.model.get('online_views', ())) > 2:
-        cfg.model.online_views = tuple(range(sum(_multi_view(cfg.train_dataloader.dataset.pipeline).num_views)))
+        cfg.model.online_views = tuple(range(sum(multi_view_of(cfg.train_dataloader.dataset.pipeline).num_views)))
     pipeline = cfg.train_dataloader.dataset.pipeline
-    cfg.views = 'device' if _can_be_made_in_batch(pipeline) else 'sample'
+    cfg.views = 'device' if can_be_made_in_batch(pipeline) else 'sample'
     cfg.in_memory = cfg.views == 'device' and not own_extras(pipeline)
     if class_name(cfg.optim_wrapper.optimizer.type).endswith('LARS'):  # for large batches
         cfg.optim_wrapper.optimizer = dict(type='SGD', momentum=0.9)
@@ -108,7 +107,7 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
         cfg.optim_wrapper.optimizer.lr = ADAMW_LEARNING_RATE
     else:
         cfg.optim_wrapper.optimizer.update(lr=LEARNING_RATE, weight_decay=5e-4)
-    return _shortened(cfg, epochs, _knn_hook(), order)
+    return _shortened(cfg, epochs, make_knn_hook(), order)
 
 
 def to_own_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
@@ -123,9 +122,9 @@ def to_own_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     cfg.model.backbone = {**BACKBONE, 'norm_cfg': cfg.model.backbone.get('norm_cfg', dict(type='BN'))}
     pipeline = shrunk_pipeline(cfg.train_dataloader.dataset.pipeline, own.pop('shrink', 1))
     order = order_given(cfg.train_dataloader.dataset, preprocessor_config(cfg))
-    cfg.train_dataloader = _loader_of_scenes({**scenes, 'preload': True}, pipeline)
+    cfg.train_dataloader = loader_of_scenes({**scenes, 'preload': True}, pipeline)
     cfg.optim_wrapper.optimizer.weight_decay = 5e-4
-    cfg = _shortened(cfg, epochs, _knn_hook(scenes, view_size), order)
+    cfg = _shortened(cfg, epochs, make_knn_hook(scenes, view_size), order)
     cfg.merge_from_dict(own)
     return cfg
 
@@ -146,17 +145,13 @@ def _shortened(cfg: Config, epochs: int, knn_hook: dict, order: str) -> Config:
     # Scenes are BGR, as loaded ones: training turns them as the config's own images, kNN as the preprocessor then gets
     # them from training.
     if order == 'RGB':
-        _turn(cfg.train_dataloader)
+        turn_to_rgb(cfg.train_dataloader)
     loaded = order_loaded(cfg)  # None: views come in several orders
     if (loaded.known if loaded else order) == 'RGB':
-        _turn(knn_hook['train_dataloader'])
-        _turn(knn_hook['val_dataloader'])
+        turn_to_rgb(knn_hook['train_dataloader'])
+        turn_to_rgb(knn_hook['val_dataloader'])
     cfg.custom_hooks = [knn_hook, *hooks]
     return cfg
-
-
-def _turn(loader: dict) -> None:
-    loader['dataset']['pipeline'] = [*BGR_TO_RGB, *loader['dataset']['pipeline']]
 
 
 def _small_neck(neck: dict) -> dict:
@@ -178,74 +173,3 @@ def _small_windows(levels: int) -> dict:
     """Those of ``viewplug.RegionHead`` on the coarsest one or two of maps of stride 2 and 4."""
     sizes = dict(window=(8, 12), stride=(6, 4), downsample=(2, 4))
     return dict(input_size=VIEW_SIZE, **{key: values[-levels:] for key, values in sizes.items()})
-
-
-def _small_loader(loader: dict) -> dict:
-    multi_view = _multi_view(loader.dataset.pipeline)
-    crops = [step for views in multi_view.transforms for step in views if class_name(step.type).endswith(CROPS)]
-    largest = max((crop.scale for crop in crops), default=VIEW_SIZE)
-    for crop in crops:
-        if crop.scale < largest:
-            crop.crop_ratio_range = LOCAL_CROPS
-        crop.scale = PATCH * math.ceil(VIEW_SIZE * crop.scale / largest / PATCH)
-    if not isinstance(multi_view.num_views, int):
-        multi_view.num_views = [min(number, LOCAL_VIEWS) for number in multi_view.num_views]
-    for step in loader.dataset.pipeline:
-        if class_name(step.type).endswith('QueryCrops'):
-            step.scale = PATCH
-        if class_name(step.type).endswith('BlockMasks'):
-            step.grid = VIEW_SIZE // PATCH
-    multi_view.transforms = [
-        [s for s in views if class_name(s.type) not in TOO_STRONG] for views in multi_view.transforms
-    ]
-    return _loader_of_scenes(SCENES, loader.dataset.pipeline)
-
-
-def _loader_of_scenes(scenes: dict, pipeline: list) -> dict:
-    steps = [step for step in pipeline if not class_name(step['type']).startswith('Load')]
-    return dict(
-        batch_size=BATCH_SIZE,
-        num_workers=0,
-        drop_last=True,
-        sampler=dict(type='DefaultSampler', shuffle=True),
-        collate_fn=dict(type='default_collate'),
-        dataset=dict(**scenes, num_images=NUM_TRAIN, pipeline=steps),
-    )
-
-
-def _multi_view(pipeline: list) -> dict:
-    found = next((step for step in pipeline if class_name(step['type']).endswith('MultiView')), None)
-    if found is None:
-        raise ValueError(
-            '--demo is for pre-training configs with a MultiView in train_dataloader.dataset.pipeline, got '
-            f'{[class_name(step["type"]) for step in pipeline]}'
-        )
-    return found
-
-
-def _num_queries(cfg: Config) -> int:
-    pipeline = cfg.train_dataloader.dataset.pipeline
-    return next(step.num for step in pipeline if class_name(step.type).endswith('QueryCrops'))
-
-
-def _can_be_made_in_batch(pipeline: list) -> bool:
-    multi_view = _multi_view(pipeline)
-    try:
-        return bool([View(views) for views in multi_view['transforms']])
-    except ValueError as error:
-        print_log(f'--demo: views one by one in a loader worker, because {error}', 'current')
-        return False
-
-
-def _knn_hook(scenes: dict = SCENES, view_size: int = VIEW_SIZE) -> dict:
-    def loader(split: str, num_images: int) -> dict:
-        pipeline = [dict(type='Resize', scale=(view_size, view_size)), dict(type='PackInputs')]
-        dataset = dict(**scenes, split=split, num_images=num_images, preload=True, pipeline=pipeline)
-        return dict(batch_size=250, num_workers=0, dataset=dataset)
-
-    return dict(
-        type='viewplug.KNNHook',
-        interval=3,
-        train_dataloader=loader('train', NUM_BANK),
-        val_dataloader=loader('val', NUM_VAL),
-    )
