@@ -17,30 +17,23 @@ batch: the second table has one process with 32 images, the paper's share of a G
 """
 
 import argparse
-import copy
-import re
 import resource
 import statistics
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
 
 import torch
 from mmengine import Config
 from mmengine.registry import MODELS
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
-from viewplug.batch_views import View
-from viewplug.heads import RegionHead
 from viewplug.host_memory import keep_freed_memory
-from viewplug.views import ViewGeometry
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.record import default_out, device_name, write  # noqa: E402
+from benchmarks.step_macs import BATCHES, count_macs, count_parameters, count_windows, draw_geometry  # noqa: E402
 
 BASE = 'MoCo v2'
 CONFIGS = {
@@ -52,8 +45,6 @@ CONFIGS = {
     'ContrastiveCrop + HCL + ReSim': 'configs/resim/mocov2_ccrop_hcl_resim_r50.py',
 }
 SIZE = 224
-BATCHES = (32, 256)
-PHOTOGRAPH = (375, 500)  # height and width of many of ImageNet's
 
 
 class Step:
@@ -82,82 +73,9 @@ class Step:
         self._wait()
         return time.perf_counter() - begin
 
-    def macs(self) -> dict:
-        """Multiply-accumulates per image, in billions: ``backbone``, ``necks`` and ``heads`` of one online forward;
-        ``step``, all of a training step with target and backward; ``region_neck``, its parts; ``heads_at``, the heads
-        of one process with other numbers of images."""
-        batch = len(self.views[0])
-        found = dict(step=counted(self, batch)[0])
-        with torch.no_grad():
-            found['backbone'] = counted(lambda: self.model.backbone(self.views[0]), batch)[0]
-            features = self.model.backbone(self.views[0])
-            found['necks'] = 0.0
-            for branch in self.model.branches.values():
-                total, parts = counted(lambda neck=branch.neck: neck(features), batch)
-                found['necks'] += total
-                if isinstance(branch.head, RegionHead):
-                    found['region_neck'] = parts
-            embeddings = self.model.encode(self.views[0])
-        found['heads'] = self._head_macs(embeddings, batch)
-        found['heads_at'] = {number: self._head_macs(embeddings, number) for number in BATCHES}
-        return found
-
-    def _head_macs(self, embeddings: dict[str, torch.Tensor], number: int) -> float:
-        """Of a batch of ``number`` images, of which only the shapes are needed."""
-        total = 0.0
-        geometry = draw_geometry(self.cfg, number, 'cpu')
-        for name, branch in self.model.branches.items():
-            head = copy.deepcopy(branch.head).cpu()
-            with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-                boxes = ViewGeometry(torch.empty_like(geometry.boxes), torch.empty_like(geometry.flips))
-                sides = [torch.empty(number, *embeddings[name].shape[1:]) for _ in range(2)]
-                total += counted(lambda head=head, sides=sides, boxes=boxes: head.loss(*sides, geometry=boxes), number)[
-                    0
-                ]
-        return total
-
-    def parameters(self) -> dict[str, float]:
-        """Millions of online parameters."""
-        necks = sum(p.numel() for branch in self.model.branches.values() for p in branch.neck.parameters())
-        return dict(backbone=sum(p.numel() for p in self.model.backbone.parameters()) / 1e6, necks=necks / 1e6)
-
-    def windows(self, number: int = 2000) -> float | None:
-        """How many windows of an image count, the mean over ``number`` images; None without a region head."""
-        heads = [branch.head for branch in self.model.branches.values() if isinstance(branch.head, RegionHead)]
-        geometry = draw_geometry(self.cfg, number, 'cpu')
-        counts = [grid.match(geometry, 0, 1)[2].sum() / number for head in heads for grid in head.grids]
-        return float(sum(counts)) if counts else None
-
     def _wait(self) -> None:
         if self.device != 'cpu':
             torch.cuda.synchronize()
-
-
-def draw_geometry(cfg: Config, number: int, device: str) -> ViewGeometry:
-    """Two views each of photographs as the config cuts them, both mirrored or neither."""
-    multi_view = next(step for step in cfg.train_dataloader.dataset.pipeline if step.type.endswith('MultiView'))
-    crop = View(multi_view.transforms[0]).crop
-    generator = torch.Generator().manual_seed(0)
-    if hasattr(crop, 'box_store'):  # an object of 0.6 times the sides, anywhere
-        corners = 0.4 * torch.rand(number, 2, generator=generator)
-        crop.box_store.write(torch.cat([corners, corners + 0.6], dim=1))
-    sizes, index = torch.tensor([PHOTOGRAPH]).repeat(number, 1), torch.arange(number)
-    boxes = torch.stack([crop.boxes(sizes, generator, index) for _ in range(2)], dim=1)
-    flips = (torch.rand(number, 1, generator=generator) < 0.5).expand(-1, 2)
-    return ViewGeometry((boxes / torch.tensor(PHOTOGRAPH[::-1] * 2)).float().to(device), flips.to(device))
-
-
-def counted(work, batch: int) -> tuple[float, dict[str, float]]:
-    """Billions of multiply-accumulates per image of a call, and of the lists of modules inside."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    scale = 2e9 * batch
-    parts = defaultdict(float)
-    for name, flops in counter.get_flop_counts().items():
-        found = re.fullmatch(r'[^.]+\.([a-z_.]+)\.\d+', name)
-        if found:
-            parts[found.group(1)] += sum(flops.values()) / scale
-    return counter.get_total_flops() / scale, dict(parts)
 
 
 def measure(names: list[str], batch: int, rounds: int, device: str) -> list[dict]:
@@ -180,9 +98,9 @@ def measure(names: list[str], batch: int, rounds: int, device: str) -> list[dict
                 seconds=statistics.median(times[name]),
                 ratio=statistics.median(ratios),
                 ratio_quartiles=quartiles(ratios),
-                macs=step.macs(),
-                parameters=step.parameters(),
-                windows=step.windows(),
+                macs=count_macs(step, step.model, step.cfg, step.views),
+                parameters=count_parameters(step.model),
+                windows=count_windows(step.model, step.cfg),
             )
         )
     return rows
