@@ -1,4 +1,4 @@
-"""What every test starts from: one thread, known random numbers, no scope left over from a Runner."""
+"""What every test starts from: one thread, known random numbers, no scope or visualizer left over from a Runner."""
 
 import random
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
 torch.set_num_threads(1)
 
@@ -15,10 +16,18 @@ def known_start():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+    forget_runners()
+    yield
+    forget_runners()
+
+
+def forget_runners():
     # overwrite_default_scope(None) leaves the scope of the last Runner in force.
     DefaultScope._instance_dict.clear()
-    yield
-    DefaultScope._instance_dict.clear()
+    # Runs of one config that begin within a second have one name, and a visualizer of a known name is taken as it is:
+    # the second would write to the folder of the first.
+    for visualizer in (Visualizer, *Visualizer.__subclasses__()):
+        visualizer._instance_dict.clear()
 
 
 def pytest_collection_modifyitems(items):

@@ -5,12 +5,10 @@ import math
 import os
 import runpy
 import sys
-from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
-from mmdet.visualization import DetLocalVisualizer
 from mmengine import Config
 from mmengine.runner import Runner
 
@@ -32,7 +30,6 @@ LABELLED, TESTED = 8, 4
 def run_here(script: str, *args: object) -> None:
     """``scene_detection.run`` in this process: the same scripts, without their imports each time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DetLocalVisualizer, '_instance_dict', OrderedDict())  # or the next run writes where the last did
         patch.setattr(sys, 'argv', [script, *map(str, args)])
         patch.setattr(os, 'environ', os.environ.copy())
         patch.chdir(ROOT)

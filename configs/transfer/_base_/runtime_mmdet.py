@@ -1,4 +1,4 @@
 _base_ = 'runtime.py'
 default_scope = 'mmdet'
 default_hooks = dict(visualization=dict(type='DetVisualizationHook'))
-visualizer = dict(type='DetLocalVisualizer', vis_backends=_base_.vis_backends, name='visualizer')
+visualizer = dict(type='DetLocalVisualizer', vis_backends=_base_.vis_backends)
