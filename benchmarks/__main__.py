@@ -25,6 +25,7 @@ from benchmarks.suite.contest import Setting, contests_of
 from benchmarks.suite.hold import MEASURED, hold
 from benchmarks.suite.plot import plot
 from benchmarks.suite.progress import Progress
+from viewplug.devices import usable_device
 from viewplug.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None, own_process: bool = False) -> i
     )
     parser.add_argument('--only', nargs='+', choices=SECTIONS, default=list(SECTIONS), help='sections')
     parser.add_argument('--quick', action='store_true', help='toy sizes: does it run?')
-    parser.add_argument('--device', choices=('cpu', 'cuda', 'auto'), default='auto')
+    parser.add_argument('--device', type=usable_device, choices=('cpu', 'cuda'), default='auto')
     parser.add_argument('--threads', type=int, default=2, help='of steps, losses and updates; views have one')
     parser.add_argument('--skip-memory', action='store_true', help='no peak memory (a process of its own for each)')
     parser.add_argument(
@@ -50,10 +51,9 @@ def main(arguments: Sequence[str] | None = None, own_process: bool = False) -> i
     args = parser.parse_args(arguments)
     if args.threads < 1:
         parser.error(f'--threads must be at least 1, got {args.threads}')
-    device = ('cuda' if torch.cuda.is_available() else 'cpu') if args.device == 'auto' else args.device
-    kept = own_process and device == 'cpu' and keep_freed_memory()
-    setting = Setting(device, args.threads, args.quick, kept)
-    out = args.out or (ROOT / 'work_dirs/suite_quick' if args.quick else default_out('suite', device))
+    kept = own_process and args.device == 'cpu' and keep_freed_memory()
+    setting = Setting(args.device, args.threads, args.quick, kept)
+    out = args.out or (ROOT / 'work_dirs/suite_quick' if args.quick else default_out('suite', args.device))
     run(args.only, setting, out, not args.skip_memory)
     print(out.with_suffix('.md').read_text())
     sections = report.read(out.with_suffix('.json'))

@@ -22,6 +22,7 @@ from mmengine.registry import MODELS, DefaultScope
 from step_cost import counted, quartiles
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from viewplug.devices import usable_device
 from viewplug.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=4)
     parser.add_argument('--rounds', type=int, default=12)
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device', type=usable_device, default='cpu')
     parser.add_argument('--amp', action='store_true', help='bfloat16 autocast')
     parser.add_argument('--out', type=Path, help='default: benchmarks/results/adclr_cost, with _cuda on a GPU')
     args = parser.parse_args()

@@ -35,6 +35,7 @@ from benchmarks.record import default_out, device_name, write  # noqa: E402
 from benchmarks.suite.timing import WARM_UP, ratio, waiter  # noqa: E402
 from viewplug.amp import set_amp  # noqa: E402
 from viewplug.batch_views import to_device_views  # noqa: E402
+from viewplug.devices import usable_device  # noqa: E402
 from viewplug.host_memory import keep_freed_memory  # noqa: E402
 
 # By size of the views; batches on a CPU are small, on a GPU the config's own.
@@ -170,7 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--batch', type=int, nargs='+', help='images of a step, one number or one for each size')
     parser.add_argument('--rounds', type=int, default=20, help='that count; two or more')
     parser.add_argument('--steps', type=int, help='of each kind in a round (default: 10 on a GPU, 1 on a CPU)')
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    parser.add_argument('--device', type=usable_device, choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--amp', choices=('bf16', 'fp16'), help='mixed precision; a CPU has bf16 only')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--out', type=Path, help='default: benchmarks/results/feed_cost, with _cuda on a GPU')

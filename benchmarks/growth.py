@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works wi
 from benchmarks.growth_report import fits_of, plot, table
 from benchmarks.growth_steps import BASE, STEPS
 from benchmarks.record import default_out, device_name, write
+from viewplug.devices import usable_device
 from viewplug.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--passes', type=int, default=2)
     parser.add_argument('--seconds', type=float, default=2, help='of steps, a point and pass; three at least')
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--device', type=usable_device, default='auto')
     parser.add_argument('--out', type=Path, help='default: benchmarks/results/growth, with _cuda on a GPU')
     parser.add_argument('--point', type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torchvision.ops import roi_align
 
+from viewplug.devices import usable_device
 from viewplug.host_memory import keep_freed_memory
 from viewplug.ops import prroi_pool, prroi_pool_grid
 
@@ -134,7 +135,7 @@ def main() -> None:
     parser.add_argument('--images', type=int, default=32)
     parser.add_argument('--rounds', type=int, default=20)
     parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device', type=usable_device, default='cpu')
     parser.add_argument('--out', type=Path, help='default: benchmarks/results/prroi, with _cuda on a GPU')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -27,6 +27,7 @@ import torch
 from mmengine import Config
 from mmengine.registry import MODELS
 
+from viewplug.devices import usable_device
 from viewplug.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -154,7 +155,7 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--rounds', type=int, default=12)
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device', type=usable_device, default='cpu')
     parser.add_argument('--out', type=Path, help='default: benchmarks/results/step_cost, with _cuda on a GPU')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -21,6 +21,7 @@ import torch
 from mmengine import Config
 from mmengine.registry import MODELS
 
+from viewplug.devices import usable_device
 from viewplug.hooks.step_speed import StepForward, backbones, check_fusable, fuse
 from viewplug.host_memory import keep_freed_memory
 
@@ -121,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=12)
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device', type=usable_device, default='cpu')
     usual = [work['batch'] for work in WORK.values()]
     parser.add_argument(
         '--batch', type=int, nargs=2, metavar=('R18', 'R50'), default=usual, help='images of a step of each network'

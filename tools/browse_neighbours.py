@@ -20,6 +20,7 @@ from viewplug.run.command import run_tool
 
 def parse_args(argv=None) -> argparse.Namespace:
     from viewplug.config.option_values import OptionAction
+    from viewplug.devices import usable_device
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help="a pre-training config, ours or mmpretrain's")
@@ -31,7 +32,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--neighbours', type=int, default=8, help='of each')
     parser.add_argument('--bank', type=int, default=10000, help='images that are searched, spread evenly, at most')
     parser.add_argument('--batch-size', type=int, default=250)
-    parser.add_argument('--device', help='default: a GPU if there is one')
+    parser.add_argument('--device', type=usable_device, default='auto', help='default: a GPU if there is one')
     parser.add_argument('--data-root', metavar='DIR', help='images below DIR instead')
     parser.add_argument('--demo', action='store_true', help='the checkpoint is of tools/train.py --demo')
     parser.add_argument('--cfg-options', nargs='+', action=OptionAction, default={}, help='KEY=VALUE overrides')
@@ -70,7 +71,7 @@ def browse(args: argparse.Namespace) -> None:
     if knn is None:
         check_data(cfg)
     model, _ = trained_model(cfg, args.checkpoint)
-    model.to(args.device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
+    model.to(args.device).eval()
     sources = choose([args.embedding], sources_of(model, args.encoder))[args.embedding]
     bank = images_of(knn.train_dataloader.dataset if knn else None, cfg)
     queries = images_of(knn.val_dataloader.dataset, cfg) if knn else bank

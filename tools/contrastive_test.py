@@ -25,6 +25,7 @@ from viewplug.run.command import run_tool
 
 def parse_args(argv=None) -> argparse.Namespace:
     from viewplug.config.option_values import OptionAction
+    from viewplug.devices import usable_device
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help="a pre-training config, ours or mmpretrain's")
@@ -47,7 +48,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--encoder', choices=('online', 'target'), default='online')
     parser.add_argument('--batch-size', type=int, default=256)
     parser.add_argument('--num-workers', type=int, default=0)
-    parser.add_argument('--device', help='default: a GPU if there is one')
+    parser.add_argument('--device', type=usable_device, default='auto', help='default: a GPU if there is one')
     parser.add_argument('--seed', type=int, default=0, help='of the order and the views')
     parser.add_argument('--label', help='in the plots (default: name of the config)')
     parser.add_argument('--compare', nargs='+', default=[], metavar='LABEL=JSON', help='other results for the plots')
@@ -70,7 +71,6 @@ def run(args: argparse.Namespace) -> dict:
     Raises:
         UserError, ValueError, FileNotFoundError: with a sentence for the user.
     """
-    import torch
     from mmengine.registry import init_default_scope
 
     from viewplug.evaluation.borrowed_views import with_views_of
@@ -89,13 +89,12 @@ def run(args: argparse.Namespace) -> dict:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     others = [comparison(text) for text in args.compare]
     check_data(seen)
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     model, checkpoint = trained_model(cfg, args.checkpoint)
-    model.to(device).eval()
+    model.to(args.device).eval()
     embeddings = choose(args.embeddings, sources_of(model, args.encoder))
     results, pairs = [], []
     for strength in args.strengths:
-        found, examples = test(seen, model, checkpoint, embeddings, strength, device, args)
+        found, examples = test(seen, model, checkpoint, embeddings, strength, args)
         results.append(dict(strength=strength, **found))
         pairs = pairs or examples  # the plots over IoU and length show the first strength
     out = args.out or Path(args.checkpoint).parent / 'contrastive_test' / f'{Path(args.checkpoint).stem}.json'
@@ -117,7 +116,7 @@ def run(args: argparse.Namespace) -> dict:
     return report
 
 
-def test(cfg, model, checkpoint, embeddings, strength, device, args):
+def test(cfg, model, checkpoint, embeddings, strength, args):
     """One pass over the images: the result, and some of the last pairs as (view, view, IoU, rank)."""
     import torch
 
@@ -127,7 +126,7 @@ def test(cfg, model, checkpoint, embeddings, strength, device, args):
     from viewplug.evaluation.view_pairs import ViewPairs
     from viewplug.visualization.gallery import rgb_pixels
 
-    views = ViewPairs(cfg, strength, args.own_crops, device, args.batch_size, args.num_workers, args.seed)
+    views = ViewPairs(cfg, strength, args.own_crops, args.device, args.batch_size, args.num_workers, args.seed)
     if args.own_crops and 'localization' in checkpoint and not views.restore_boxes(checkpoint):
         print("--own-crops: the boxes of the checkpoint are of other images; crops are RandomResizedCrop's")
     total = min(args.num_images or len(views), len(views))
@@ -174,8 +173,17 @@ def comparison(text: str) -> dict:
     label, _, path = text.rpartition('=')
     if not Path(path).is_file():
         raise UserError(f'--compare {text}: no file {Path(path).resolve()}')
-    report = json.loads(Path(path).read_text())
-    return {**report, 'label': label or report['label']}
+    try:
+        report = json.loads(Path(path).read_text())
+        if not all({'strength', 'embeddings'} <= result.keys() for result in report['results']):
+            raise KeyError('embeddings')
+        return {**report, 'label': label or report['label']}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f' ({error})' if isinstance(error, ValueError) else ''
+        raise UserError(
+            f'--compare {text}: {path} is no result of tools/contrastive_test.py{reason}; give the JSON file that it '
+            'wrote, contrastive_test/NAME.json beside the checkpoint'
+        ) from error
 
 
 def draw(out: Path, report: dict, others: list[dict], pairs) -> list[Path]:

@@ -23,6 +23,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of torchvision
 
 def parse_args(argv=None) -> argparse.Namespace:
     from viewplug.config.option_values import OptionAction
+    from viewplug.devices import usable_device
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help="a pre-training config, ours or mmpretrain's")
@@ -41,7 +42,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         help='of the images as loaded (default: as the config says)',
     )
     parser.add_argument('--seed', type=int, default=0, help='of the crops')
-    parser.add_argument('--device', help='default: a GPU if there is one')
+    parser.add_argument('--device', type=usable_device, default='auto', help='default: a GPU if there is one')
     parser.add_argument('--data-root', metavar='DIR', help='images below DIR instead of the training data')
     parser.add_argument('--demo', action='store_true', help='the checkpoint is of tools/train.py --demo')
     parser.add_argument('--cfg-options', nargs='+', action=OptionAction, default={}, help='KEY=VALUE overrides')
@@ -78,11 +79,11 @@ def run(args: argparse.Namespace) -> None:
     asked = {**vars(args), **training, 'cfg_options': options, 'data_root': None}
     cfg = read_config(args.config, argparse.Namespace(**asked))
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     model, _ = trained_model(cfg, args.checkpoint)
+    model.to(args.device)
     images, crop = images_and_crop(cfg, args.data_root, args.alpha)
     scorer = build_scorer(args.scorer, args.channel_order or order_as_loaded(model.data_preprocessor, cfg))
-    scorer.model.to(device)  # mmengine's models tell their data_preprocessor, if asked themselves
+    scorer.model.to(args.device)  # mmengine's models tell their data_preprocessor, if asked themselves
     picked = np.linspace(0, len(images) - 1, min(args.num, len(images))).round().astype(int).tolist()
     done = 0
     parts: dict[str, list[CropPairs]] = {}
@@ -94,8 +95,8 @@ def run(args: argparse.Namespace) -> None:
             continue
         done += len(read)
         pixels = torch.stack([image for _, image in read])
-        (batch,) = localise_batches(model.to(device), [(pixels, torch.ones(len(read), dtype=bool))], args.threshold)
-        pixels = pixels.to(device)
+        (batch,) = localise_batches(model, [(pixels, torch.ones(len(read), dtype=bool))], args.threshold)
+        pixels = pixels.to(args.device)
         infos = [images.leaf.get_data_info(index) for index, _ in read]
         if args.predicted or any('gt_label' not in info for info in infos):
             labels = scorer(pixels.float())[0].argmax(dim=1)
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
                     f'the images are of {named} classes and the scorer tells {told}: with --predicted they have '
                     'the class that it sees in them'
                 )
-            labels = torch.tensor([int(info['gt_label']) for info in infos], device=device)
+            labels = torch.tensor([int(info['gt_label']) for info in infos], device=args.device)
         boxes = batch.found.boxes.cpu()
         for name, pairs in judge_crops(scorer, pixels, labels, boxes, crop, args.pairs, args.seed + start).items():
             parts.setdefault(name, []).append(pairs)

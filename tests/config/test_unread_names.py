@@ -89,6 +89,19 @@ def test_a_dumped_config_has_its_variables_beside_the_parts_they_made(tmp_path, 
         check(tmp_path, edited=dumped.read_text().replace("view = dict(type='Crop'", "view = dict(type='Other'"))
 
 
+def test_a_dumped_config_of_parts_that_the_run_has_changed_is_taken_until_it_is_edited(tmp_path, said):
+    text = (
+        "pack_views = dict(type='Pack')\ntrain_dataloader = dict(dataset=dict(pipeline=[]))\nview = [dict(scale=32)]\n"
+    )
+    kept = tmp_path / '20260101_000000/vis_data/config.py'
+    kept.parent.mkdir(parents=True)
+    kept.write_text(text)
+    check(tmp_path, dumped=text)
+    assert not said
+    with pytest.raises(ValueError, match='nothing reads view, did you mean views'):
+        check(tmp_path, dumped=text.replace('32', '64'))
+
+
 def test_a_base_in_yaml_is_passed_by(tmp_path, said):
     (tmp_path / 'base.yaml').write_text('model:\n  type: Toy\n')
     check(tmp_path, own="_base_ = 'base.yaml'\nload_from = None")

@@ -189,3 +189,15 @@ def test_own_crops_are_cut_with_the_boxes_of_the_checkpoint(tool, files, tmp_pat
 def test_a_mistake_is_one_sentence_and_exit_code_2(change, sentence, tool, files, capsys):
     assert tool.main(change([str(path) for path in files])) == 2
     assert re.search(sentence, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [('{"results": [', r' \(Expecting value: line 1 .*\)'), ('{"top1": 3}', ''), ('[]', ''), ('{"results": [3]}', '')],
+)
+def test_a_comparison_with_something_else_names_its_file(text, reason, tool, files, tmp_path, capsys):
+    other = tmp_path / 'other.json'
+    other.write_text(text)
+    assert tool.main([*map(str, files), '--compare', f'MoCo={other}']) == 2
+    asked = rf'^error: --compare MoCo={other}: {other} is no result of tools/contrastive_test.py{reason}; give the JSON'
+    assert re.match(asked, capsys.readouterr().err.splitlines()[-1])

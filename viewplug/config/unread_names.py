@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import filecmp
 import logging
 import re
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ def check_names(path: str | Path, cfg: Config) -> None:
 
     A name that no run reads is a variable: its file uses it, or one that inherits from it. Names that begin with an
     underscore are not looked at, nor are those that parts of the config agree with: a file that a run has dumped has
-    the variables beside the parts that they made.
+    the variables beside the parts that they made. Where the run has changed these parts (``views='device'``, --demo),
+    none agrees, so a dumped file that nobody has edited is not looked at.
 
     Args:
         path: the user's file.
@@ -36,7 +38,7 @@ def check_names(path: str | Path, cfg: Config) -> None:
         ValueError: a name that nothing uses is spelt almost as one that a run reads. Any other of the user's own file
             is a warning.
     """
-    if Path(path).suffix != '.py' or 'runner_type' in cfg:
+    if Path(path).suffix != '.py' or 'runner_type' in cfg or _as_dumped(Path(path)):
         return
     known, used = READ | OF_TOOLS, set()
     (own, *bases) = files = list(_files(Path(path)))
@@ -62,6 +64,11 @@ def check_names(path: str | Path, cfg: Config) -> None:
                 f'{parts_made_with(Config.fromfile(base).get(name), cfg)}.'
             )
         print_log(said, 'current', logging.WARNING)
+
+
+def _as_dumped(path: Path) -> bool:
+    """Whether a run has written the file: mmengine's LocalVisBackend keeps the same below its work dir."""
+    return any(filecmp.cmp(path, copy, shallow=False) for copy in path.parent.glob('*/vis_data/config.py'))
 
 
 def _agrees(name: str, cfg: Config) -> bool:

@@ -9,6 +9,7 @@ import re
 import zipfile
 from collections import OrderedDict
 from functools import lru_cache
+from textwrap import shorten
 from types import SimpleNamespace
 from urllib.parse import urlparse
 
@@ -48,7 +49,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, str(error))) from None
     except Exception as error:  # a broken file raises almost anything, from EOFError to RuntimeError
-        reason = (' '.join(str(error).split()) or type(error).__name__)[:120]
+        reason = shorten(str(error).partition('. ')[0] or type(error).__name__, 120, placeholder=' ...')
         raise ValueError(
             f'{path} ({os.path.getsize(path):,} bytes) is no checkpoint, or was cut short in copying ({reason})'
         ) from None
