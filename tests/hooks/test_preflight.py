@@ -9,6 +9,7 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from processes import in_processes
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 from toy_runs import log_of, toy_runner
 from toys import ToyImages, mlp_branch, toy_resnet
 
@@ -17,7 +18,7 @@ from viewplug.box_store import BoxStore
 from viewplug.config.switches import add_speed_hook, place_views
 from viewplug.config.unfollowed_keys import check_followed
 from viewplug.hooks import LocalizationHook, PreflightHook, StepSpeedHook, preflight
-from viewplug.hooks.preflight import warn_of_missing_boxes, warn_of_one_ranks_statistics, warn_of_waiting
+from viewplug.hooks.preflight import check_loader, warn_of_missing_boxes, warn_of_one_ranks_statistics, warn_of_waiting
 from viewplug.registry import MODELS
 
 
@@ -182,3 +183,14 @@ def test_a_crop_that_waits_for_boxes_that_nobody_finds_is_a_warning(settings, ho
         )
     )
     assert len(lines) == said and all('no viewplug.LocalizationHook' in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ('images', 'processes', 'way'),
+    [(40, 1, r'batch_size=10$'), (3, 1, r'batch_size=2$'), (1, 1, 'more images'), (3, 2, 'more images')],
+)
+def test_the_batch_advised_for_a_small_data_set_is_one_that_batch_norm_takes(images, processes, way):
+    with pytest.raises(
+        ValueError, match=rf'\({images} images?\), and drop_last=True .* no step would ever run\. .*{way}'
+    ):
+        check_loader(DataLoader(range(images), 64, drop_last=True), processes)

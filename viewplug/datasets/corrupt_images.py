@@ -14,6 +14,9 @@ from PIL import Image
 from viewplug.config.training_data import UserError
 from viewplug.datasets.pixel_depth import bits_per_channel
 
+NO_IMAGE = 'truncated, or not an image'
+TOO_DEEP = 'more than 16 bits a channel, or floating point, which has no place in 8 bits: convert it'
+
 
 class CorruptImagesError(UserError, RuntimeError):
     """Images that cannot be read. Its text stays one sentence on its way out of a worker process.
@@ -86,15 +89,25 @@ def load_checked(loader: LoadImageFromFile, results: dict, remark: Callable[[str
         if os.path.isfile(path) and os.path.getsize(path) == 0:
             raise Unreadable('the file is empty') from error
         if isinstance(error, AssertionError):  # mmcv's way to say that OpenCV returned None
-            raise Unreadable('truncated, or not an image') from error
+            raise undecoded(path) from error
         raise Unreadable(f'{type(error).__name__}: {" ".join(str(error).split())[:200]}') from error
     if loaded is None:  # ignore_empty=True
-        raise Unreadable('truncated, or not an image')
+        raise undecoded(path)
     if '://' not in path:
         with open(path, 'rb') as file:
             to_8_bits = loader.color_type != 'unchanged' and loader.imdecode_backend != 'tifffile'
             check_content(file, loaded['img'] if to_8_bits else None, lambda text: remark(f'{path} {text}'))
     return loaded
+
+
+def undecoded(file: str | BinaryIO) -> Unreadable:
+    """Why a decoder makes no image of a file, or of what is at a path: OpenCV returns None and no reason."""
+    if isinstance(file, str):
+        if not os.path.isfile(file):
+            return Unreadable(NO_IMAGE)
+        with open(file, 'rb') as opened:
+            return undecoded(opened)
+    return Unreadable(TOO_DEEP if bits_per_channel(file) > 16 else NO_IMAGE)
 
 
 def check_content(file: BinaryIO, image: np.ndarray | None, remark: Callable[[str], None]) -> None:
@@ -111,7 +124,7 @@ def check_content(file: BinaryIO, image: np.ndarray | None, remark: Callable[[st
             raise Unreadable(f'the JPEG has no end marker, and Pillow says: {error}') from error
     bits = 8 if image is None else bits_per_channel(file)
     if bits > 16:
-        raise Unreadable('more than 16 bits a channel, or floating point, which has no place in 8 bits: convert it')
+        raise Unreadable(TOO_DEEP)
     if bits == 16 and 0 < image.max() <= 16:  # some decoders round up
         remark(
             'is nearly black: 16 bits a channel are divided by 256, and this image uses 12 or fewer of them; where all '

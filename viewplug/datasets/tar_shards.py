@@ -16,7 +16,7 @@ from mmengine.dist import get_dist_info, is_main_process
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 
-from viewplug.datasets.corrupt_images import CorruptRecord, Unreadable, check_content
+from viewplug.datasets.corrupt_images import CorruptRecord, Unreadable, check_content, undecoded
 from viewplug.datasets.image_files import in_words, printable
 from viewplug.datasets.open_shards import OpenShards
 from viewplug.datasets.tar_index import TarSummary, is_of_another_format, summarise, write_index
@@ -186,7 +186,7 @@ def _decoded(content: bytes, backend: str, remark: Callable[[str], None]) -> np.
     except Exception as error:  # every decoder has its own
         raise Unreadable(f'{type(error).__name__}: {" ".join(str(error).split())[:200]}') from error
     if image is None:
-        raise Unreadable('truncated, or not an image')
+        raise undecoded(BytesIO(content))
     check_content(BytesIO(content), image, remark)
     return image
 

@@ -132,8 +132,12 @@ def check_loader(loader: DataLoader, world_size: int = 1) -> None:
     """
     if len(loader) == 0:
         images, batch = len(loader.dataset), loader.batch_sampler.batch_size
+        mine = images // world_size
+        way = f'Lower it, e.g. --cfg-options train_dataloader.batch_size={max(2, mine // 4)}'
+        if mine < 2:  # a batch of one is none to batch norm, nor has it negatives
+            way = 'Give it more images, two for each process at the least'
         raise ValueError(
             f'train_dataloader.batch_size={batch} on {world_size} process(es) is larger than the data set '
-            f'({images} images), and drop_last=True drops the one incomplete batch: no step would ever run. '
-            f'Lower it, e.g. --cfg-options train_dataloader.batch_size={max(1, images // world_size // 4)}'
+            f'({images} image{"s" * (images != 1)}), and drop_last=True drops the one incomplete batch: no step would '
+            f'ever run. {way}'
         )
