@@ -49,6 +49,15 @@ def test_tools_that_run_in_several_processes_leave_so(tool):
     assert '    leave(main())' in (ROOT / f'tools/{tool}.py').read_text().splitlines()
 
 
+@pytest.mark.parametrize('tool', ['train', 'linear_eval', 'few_labels'])
+def test_without_torch_they_say_what_to_install_and_no_more(tool):
+    lines = ['import sys, runpy', "sys.modules['torch'] = sys.modules['mmengine'] = None"]
+    code = '; '.join([*lines, f"runpy.run_path('tools/{tool}.py', run_name='__main__')"])
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.startswith('error: viewplug needs mmengine')
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
     status = run_tool(lambda args: tmp_path.write_text('a folder'), lambda argv: argparse.Namespace(), ('torch',))
     assert status == 2 and capsys.readouterr().err == f"error: [Errno 21] Is a directory: '{tmp_path}'\n"

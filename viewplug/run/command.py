@@ -55,9 +55,8 @@ def leave(status: int) -> NoReturn:
     Runner starts the process group and nobody ends it, and gloo's threads then ask for an interpreter that is gone: a
     process that did all its work dies of SIGABRT, and its launcher ends the others.
     """
-    from torch import distributed
-
-    if distributed.is_available() and distributed.is_initialized():
+    distributed = sys.modules.get('torch.distributed')  # there may be no torch
+    if distributed and distributed.is_available() and distributed.is_initialized():
         if status == 0:  # after an error others may still wait for this process, and their launcher ends them
             distributed.destroy_process_group()
         atexit._run_exitfuncs()
