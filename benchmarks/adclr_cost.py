@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from mmengine import Config
 from mmengine.registry import MODELS, DefaultScope
-from step_cost import counted, quartiles
+from step_cost import quartiles
+from step_macs import counted
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from viewplug.devices import usable_device
