@@ -76,8 +76,10 @@ def run(args: argparse.Namespace) -> dict:
     from viewplug.evaluation.borrowed_views import with_views_of
     from viewplug.evaluation.embeddings import choose, sources_of
     from viewplug.evaluation.trained_model import trained_model
-    from viewplug.run.launch import check_data, read_config
+    from viewplug.run.launch import UserError, check_data, read_config
 
+    if args.num_images is not None and args.num_images < 1:
+        raise UserError(f'--num-images must be at least 1, got {args.num_images}')
     training = dict(epochs=None, amp=None, launcher='none', work_dir=None)
     options = {**args.cfg_options, 'in_memory': False}  # a data set may be larger than memory
     cfg = read_config(args.config, argparse.Namespace(**{**vars(args), **training, 'cfg_options': options}))

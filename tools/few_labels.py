@@ -68,7 +68,7 @@ def evaluate(args) -> list[dict]:
 
     from viewplug.evaluation.few_labels import MODES, ingredients, labels_of, used_in
     from viewplug.evaluation.label_subset import stored_subset
-    from viewplug.evaluation.linear_data import labelled_datasets
+    from viewplug.evaluation.linear_data import found_where_they_were, labelled_datasets
     from viewplug.evaluation.provenance import digest_of, stored_result
     from viewplug.evaluation.work_dir import pretraining_of
 
@@ -78,7 +78,7 @@ def evaluate(args) -> list[dict]:
     pretraining, checkpoint = pretraining_of(args.work_dir, args.checkpoint)
     protocols = [protocol_of(args, pretraining, kind) for kind in ('linear', 'finetune')]
     scope = pretraining.get('default_scope') or 'mmpretrain'
-    with DefaultScope.overwrite_default_scope(scope):  # for names without a prefix
+    with DefaultScope.overwrite_default_scope(scope), found_where_they_were():  # for names without a prefix
         labels = labels_of(labelled_datasets(pretraining, args.cfg_options)[0])
         made_with = ingredients(pretraining, checkpoint, labels, protocols, args.cfg_options)
     made_with |= {key: getattr(args, key) for key in OPTIONS}

@@ -192,6 +192,18 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(change, sentence, tool, files
 
 
 @pytest.mark.parametrize(
+    ('option', 'value', 'said'),
+    [
+        ('--num-images', '0', '--num-images must be at least 1, got 0'),
+        ('--strengths', 'nan', r'strength must be at least 0 .*got nan'),
+    ],
+)
+def test_a_number_that_asks_for_nothing_is_refused(option, value, said, tool, files, capsys):
+    assert tool.main([*map(str, files), '--dims', 'full', option, value]) == 2
+    assert re.search(f'^error: {said}$', capsys.readouterr().err.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
     ('text', 'reason'),
     [('{"results": [', r' \(Expecting value: line 1 .*\)'), ('{"top1": 3}', ''), ('[]', ''), ('{"results": [3]}', '')],
 )

@@ -21,7 +21,12 @@ from viewplug.config.schedule import set_epochs
 from viewplug.datasets.leaves import leaf_datasets
 from viewplug.evaluation.classes import check_classes, classes_of
 from viewplug.evaluation.image_sizes import one_size
-from viewplug.evaluation.linear_data import labelled_datasets, single_view_size, training_pipeline
+from viewplug.evaluation.linear_data import (
+    found_where_they_were,
+    labelled_datasets,
+    single_view_size,
+    training_pipeline,
+)
 from viewplug.evaluation.probed_backbone import last_output, probed_backbone
 from viewplug.evaluation.readable_accuracy import LEFT_OUT, leave_out_stand_ins
 from viewplug.hooks.frozen_backbone import backbone_weights
@@ -66,7 +71,7 @@ def linear_config(
     scope = pretraining.get('default_scope') or 'mmpretrain'
     changes = protocol.get('backbone', {})
     backbone = probed_backbone(pretraining.model.backbone, changes)
-    with DefaultScope.overwrite_default_scope(scope):  # for names without a prefix
+    with DefaultScope.overwrite_default_scope(scope), found_where_they_were():  # for names without a prefix
         classes = _number_of_classes(train_set, val_set)
         channels, is_map = last_output(backbone, changes, size)
     if augment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any
 
@@ -52,6 +53,18 @@ def labelled_datasets(cfg: Config, options: Mapping[str, Any] | None = None) -> 
     of_data = {key: value for key, value in (options or {}).items() if key.split('.')[0] in loaders}
     merge_options(loaders, {key: value for key, value in of_data.items() if 'pipeline' not in key.split('.')})
     return loaders.train_dataloader.dataset, loaders.val_dataloader.dataset
+
+
+@contextmanager
+def found_where_they_were() -> Iterator[None]:
+    """Around what reads :func:`labelled_datasets`: a folder that is gone is a ValueError with the options that tell."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{error} It is of the labelled data of the run's KNNHook; if they lie elsewhere now, say where with "
+            '--cfg-options train_dataloader.dataset.data_root=DIR val_dataloader.dataset.data_root=DIR'
+        ) from error
 
 
 def training_pipeline(dataset: dict, size: int) -> dict:

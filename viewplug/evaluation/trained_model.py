@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 
 from mmengine import Config
 from mmengine.registry import DefaultScope
@@ -39,7 +40,8 @@ def trained_model(
     try:
         missing = model.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
-        raise ValueError(f'{path} does not fit model in the config: {" ".join(str(error).split())[:300]}') from None
+        reason = shorten(str(error), 300, placeholder=' ...')
+        raise ValueError(f'{path} does not fit model in the config: {reason}') from None
     lacking = [key for key in missing if key.startswith(needed)]
     if lacking:
         raise ValueError(f"{path} lacks {len(lacking)} of the model's weights ({lacking[0]}, ...): another model's?")

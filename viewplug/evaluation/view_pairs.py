@@ -146,9 +146,9 @@ def strengthened(pipeline: list[dict], strength: float) -> list[dict]:
     often, never more than always; what has none is applied in this share of the cases, above 1 always.
 
     Raises:
-        ValueError: a negative strength.
+        ValueError: a negative strength, or one that is no number.
     """
-    if strength < 0:
+    if not strength >= 0:
         raise ValueError(f'strength must be at least 0 (crop and resize only), got {strength}')
     found = []
     for step in pipeline:

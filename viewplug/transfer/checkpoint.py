@@ -49,7 +49,9 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, str(error))) from None
     except Exception as error:  # a broken file raises almost anything, from EOFError to RuntimeError
-        reason = shorten(str(error).partition('. ')[0] or type(error).__name__, 120, placeholder=' ...')
+        said = str(error).partition('. ')[0]
+        said = said if ' ' in said else f'{type(error).__name__} {said}'  # a KeyError's is a key alone
+        reason = shorten(said, 120, placeholder=' ...')
         raise ValueError(
             f'{path} ({os.path.getsize(path):,} bytes) is no checkpoint, or was cut short in copying ({reason})'
         ) from None
