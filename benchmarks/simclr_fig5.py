@@ -77,13 +77,23 @@ def run_cell(first: str, second: str, steps: int, most_seconds: float, seed: int
     )
 
 
-def matrix(rows: list[dict]) -> dict[tuple[str, str], float]:
-    """Mean top-1 of each cell over its seeds. A pair measured in one order only counts for both."""
+def by_cell(rows: list[dict]) -> dict[tuple[str, str], list[float]]:
+    """(first, second) operator -> top-1 of each seed."""
     found: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         found.setdefault((row['first'], row['second']), []).append(row['top1'])
-    means = {cell: sum(values) / len(values) for cell, values in found.items()}
+    return found
+
+
+def matrix(rows: list[dict]) -> dict[tuple[str, str], float]:
+    """Mean top-1 of each cell over its seeds. A pair measured in one order only counts for both."""
+    means = {cell: sum(values) / len(values) for cell, values in by_cell(rows).items()}
     return {**{(second, first): value for (first, second), value in means.items()}, **means}
+
+
+def spreads(rows: list[dict]) -> list[float]:
+    """Of each cell that several seeds have: its best top-1 less its worst."""
+    return [max(values) - min(values) for values in by_cell(rows).values() if len(values) > 1]
 
 
 def table(rows: list[dict], setting: dict) -> str:
@@ -99,6 +109,8 @@ def table(rows: list[dict], setting: dict) -> str:
     lines += ['', f'{len(rows)} runs of {setting["steps"]} steps ({short} were cut short by the clock).']
     if untrained is not None:
         lines.append(f'An untrained network has {untrained:.1f}.')
+    if apart := spreads(rows):
+        lines.append(f"A cell's seeds are {sum(apart) / len(apart):.1f} apart on average, {max(apart):.1f} at most.")
     return '\n'.join(lines)
 
 

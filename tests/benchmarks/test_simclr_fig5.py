@@ -82,3 +82,11 @@ def test_a_pair_counts_for_both_orders_until_the_other_is_measured():
     rows.append(dict(row, first='blur', second='crop', top1=10.0))
     assert matrix(rows)['blur', 'crop'] == 10.0 and matrix(rows)['crop', 'blur'] == 45.0
     assert '(1 were cut short by the clock)' in table([dict(rows[0], steps=3)], dict(steps=5))
+
+
+def test_how_far_seeds_are_apart_is_said_where_there_are_several():
+    rows = [dict(first='crop', second='crop', top1=top1, steps=5, seed=seed) for seed, top1 in enumerate((20.0, 23.5))]
+    rows.append(dict(first='crop', second='blur', top1=30.0, steps=5, seed=0))
+    assert matrix(rows)['crop', 'crop'] == 21.75
+    assert "A cell's seeds are 3.5 apart on average, 3.5 at most." in table(rows, dict(steps=5))
+    assert 'apart' not in table(rows[1:], dict(steps=5))
