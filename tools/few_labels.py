@@ -75,6 +75,9 @@ def evaluate(args) -> list[dict]:
     unknown = [mode for mode in args.modes if mode not in MODES]
     if unknown:
         raise ValueError(f'--modes are some of {", ".join(MODES)}, got {", ".join(unknown)}')
+    for name in ('steps', 'batch_size', 'blocks', 'channels'):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise ValueError(f'--{name.replace("_", "-")} must be at least 1, got {value}')
     pretraining, checkpoint = pretraining_of(args.work_dir, args.checkpoint)
     protocols = [protocol_of(args, pretraining, kind) for kind in ('linear', 'finetune')]
     scope = pretraining.get('default_scope') or 'mmpretrain'
@@ -83,10 +86,10 @@ def evaluate(args) -> list[dict]:
         made_with = ingredients(pretraining, checkpoint, labels, protocols, args.cfg_options)
     made_with |= {key: getattr(args, key) for key in OPTIONS}
     folder, rows = args.work_dir / 'few_labels', []
-    for seed in args.seeds:
-        for percent in args.fractions:
+    for seed in dict.fromkeys(args.seeds):  # once each, however often they are asked for
+        for percent in dict.fromkeys(args.fractions):
             indices = stored_subset(folder / f'subsets/seed{seed}_{percent:g}pct.txt', labels, percent, seed)
-            for mode in args.modes:
+            for mode in dict.fromkeys(args.modes):
                 file = folder / f'{mode}_{percent:g}pct_seed{seed}.json'
                 mine = used_in(mode, made_with) | dict(subset=digest_of(indices))
                 row, line = stored_result(file, mine)

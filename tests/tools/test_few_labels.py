@@ -16,6 +16,7 @@ from toys import toy_resnet
 
 from viewplug.datasets import ShapeScenes
 from viewplug.evaluation.few_labels import MODES, few_label_config, labels_of
+from viewplug.evaluation.provenance import stored_result
 from viewplug.frameworks import Siamese
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,7 +107,12 @@ def test_each_cell_is_trained_once_on_its_own_labels_and_reported(work_dir, monk
         assert (not any(moved)) if mode in ('linear', 'fixed') else all(moved), mode
 
     monkeypatch.setattr('viewplug.evaluation.linear.run_linear', None)  # nothing is trained again
-    assert call('few_labels', monkeypatch, work_dir, '--fractions', 20, *modes, *SHORT) == 0
+    assert call('few_labels', monkeypatch, work_dir, '--fractions', 20, 20, *modes, MODES[0], *SHORT) == 0
+    assert json.loads((work_dir / 'few_labels.json').read_text()) == rows  # a cell asked for twice is in it once
+
+    file = work_dir / 'few_labels' / f'{MODES[0]}_20pct_seed0.json'
+    file.write_text('{"top1": 3')
+    assert stored_result(file, {}) == (None, f'{file} is no JSON, or was cut short: computed again')
 
 
 def test_a_cell_of_another_checkpoint_option_or_data_set_is_computed_again_and_both_are_said(
@@ -243,6 +249,8 @@ def test_mistakes_are_one_sentence_and_exit_code_2(work_dir, tmp_path, monkeypat
     for name, arguments, sentence in (
         ('few_labels', [tmp_path / 'nowhere'], 'no work dir'),
         ('few_labels', [work_dir, '--fractions', 0], 'above 0 and up to 100, got 0'),
+        ('few_labels', [work_dir, '--steps', 0], '--steps must be at least 1, got 0'),
+        ('few_labels', [work_dir, '--batch-size', 0], '--batch-size must be at least 1, got 0'),
         ('few_labels', [work_dir, '--modes', 'probe'], 'linear, fixed, finetune, supervised, got probe'),
         ('probe_invariances', [work_dir, '--tasks', 'blur'], 'color, rotation, noise, sobel, got blur'),
         ('probe_invariances', [work_dir, '--branch', 'region'], '--branch region: the model has image'),

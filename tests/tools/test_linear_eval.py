@@ -236,6 +236,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(tool, work_dir, tmp_path, mon
         ([work_dir, '--prefix', 'encoder.'], "nothing under prefix='encoder.'; it has backbone., branches., target."),
         ([work_dir, '--protocol', 'tiny'], '--protocol tiny: no such file'),
         ([work_dir, '--epochs', '-1'], 'epochs must be at least 1, got -1'),
+        ([work_dir, '--epochs', '0'], 'epochs must be at least 1, got 0'),
     ):
         assert call(tool, monkeypatch, *arguments) == 2
         error = capsys.readouterr().err

@@ -117,7 +117,7 @@ def linear_config(
             env_cfg=dict(dist_cfg=dict(backend='nccl')),
         )
     )
-    if epochs:
+    if epochs is not None:
         set_epochs(cfg, epochs)
     cfg.train_cfg.val_interval = min(cfg.train_cfg.get('val_interval', 1), cfg.train_cfg.max_epochs)
     return cfg

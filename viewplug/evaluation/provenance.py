@@ -28,7 +28,10 @@ def stored_result(file: Path, made_with: dict) -> tuple[dict | None, str | None]
     """
     if not file.exists():
         return None, None
-    result = json.loads(file.read_text())
+    try:
+        result = json.loads(file.read_text())
+    except ValueError:
+        return None, f'{file} is no JSON, or was cut short: computed again'
     then = result.get('made_with')
     if then is None:
         return result, (
