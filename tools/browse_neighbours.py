@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.run.command import run_tool
+from viewplug.run.command import output_file, run_tool
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -72,6 +72,8 @@ def browse(args: argparse.Namespace) -> None:
         check_data(cfg)
     model, _ = trained_model(cfg, args.checkpoint)
     model.to(args.device).eval()
+    out = args.out or Path(args.checkpoint).parent / 'vis_neighbours' / f'{Path(args.checkpoint).stem}.png'
+    out = output_file(out)
     sources = choose([args.embedding], sources_of(model, args.encoder))[args.embedding]
     bank = images_of(knn.train_dataloader.dataset if knn else None, cfg)
     queries = images_of(knn.val_dataloader.dataset, cfg) if knn else bank
@@ -101,8 +103,6 @@ def browse(args: argparse.Namespace) -> None:
     classes = getattr(queries, 'metainfo', {}).get('classes')
     near_labels = None if bank_labels is None else bank_labels[found]
     sheet = draw_neighbours(pixels(queries, query_rows), near, similarity, labels, near_labels, classes)
-    out = args.out or Path(args.checkpoint).parent / 'vis_neighbours' / f'{Path(args.checkpoint).stem}.png'
-    out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out)
     same = ''
     if labels is not None and near_labels is not None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.run.command import run_tool
+from viewplug.run.command import output_file, run_tool
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -93,14 +93,14 @@ def run(args: argparse.Namespace) -> dict:
     check_data(seen)
     model, checkpoint = trained_model(cfg, args.checkpoint)
     model.to(args.device).eval()
+    out = args.out or Path(args.checkpoint).parent / 'contrastive_test' / f'{Path(args.checkpoint).stem}.json'
+    out = output_file(out)  # before a gallery is embedded
     embeddings = choose(args.embeddings, sources_of(model, args.encoder))
     results, pairs = [], []
     for strength in args.strengths:
         found, examples = test(seen, model, checkpoint, embeddings, strength, args)
         results.append(dict(strength=strength, **found))
         pairs = pairs or examples  # the plots over IoU and length show the first strength
-    out = args.out or Path(args.checkpoint).parent / 'contrastive_test' / f'{Path(args.checkpoint).stem}.json'
-    out.parent.mkdir(parents=True, exist_ok=True)
     report = dict(
         label=args.label or Path(args.config).stem,
         config=args.config,

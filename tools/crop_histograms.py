@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works wi
 import numpy as np
 import torch
 
-from viewplug.requirements import require
+from viewplug.run.command import output_file, run_tool
 
 BINS = 32
 JITTER = dict(
@@ -87,7 +87,6 @@ def draw(images: list[np.ndarray], number: int, size: int, seed: int, path: Path
                 picture.axis('off')
                 bars.bar(range(BINS), histogram(view), width=1.0, color='#3b75af')
                 bars.set(ylim=(0, top), xticks=[], yticks=[])
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return found
 
@@ -96,41 +95,49 @@ def pictures(paths: list[str]) -> list[np.ndarray]:
     """RGB images; of the embedded data set where no paths are given.
 
     Raises:
-        ValueError: a file is no image.
+        ValueError: a file is no image of up to 16 bits a channel.
     """
-    from PIL import Image
-
     if not paths:
         from viewplug.datasets import ShapeScenes
 
         scenes = ShapeScenes(image_size=128, object_scale=(0.35, 0.6))
         return [scenes.render(index).image for index in (0, 1)]
-    try:
-        return [np.asarray(Image.open(path).convert('RGB')) for path in paths]
-    except OSError as error:
-        raise ValueError(f'not an image: {error}') from error
+    from mmcv.transforms import LoadImageFromFile
+
+    from viewplug.datasets.corrupt_images import Unreadable, load_checked
+
+    found = []
+    for path in paths:  # as training loads them, so that deeper images are not cut off at 8 bits
+        try:
+            found.append(load_checked(LoadImageFromFile(), dict(img_path=path))['img'][..., ::-1])
+        except Unreadable as error:
+            raise ValueError(f'{path} is not an image that can be read: {error}') from error
+    return found
 
 
-def main() -> int:
+def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('images', nargs='*', help='image files (default: two rendered scenes)')
     parser.add_argument('--crops', type=int, default=7)
     parser.add_argument('--size', type=int, default=96, help='of the crops, pixels')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, default=Path('crop_histograms.png'))
-    args = parser.parse_args()
-    try:
-        require('mmengine', 'mmcv', 'mmpretrain')
-        if args.crops < 2:
-            raise ValueError(f'--crops must be at least 2, got {args.crops}')
-        found = draw(pictures(args.images), args.crops, args.size, args.seed, args.out)
-    except (ImportError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.crops < 2:
+        raise ValueError(f'--crops must be at least 2, got {args.crops}')
+    if args.size < 1:
+        raise ValueError(f'--size must be at least 1, got {args.size}')
+    found = draw(pictures(args.images), args.crops, args.size, args.seed, output_file(args.out))
     for word, (same, other) in found.items():
         print(f'{word} colour distortion: {same:.3f} apart within an image, {other:.3f} between images')
     print(f'written to {args.out}')
-    return 0
+
+
+def main(argv=None) -> int:
+    return run_tool(run, parse_args, ('mmengine', 'mmcv', 'mmpretrain'), argv)
 
 
 if __name__ == '__main__':

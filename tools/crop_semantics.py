@@ -13,10 +13,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from textwrap import shorten
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.run.command import run_tool
+from viewplug.run.command import output_file, run_tool
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of torchvision's ImageNet classifiers, RGB
 
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> None:
     for name in ('num', 'pairs', 'bins'):
         if getattr(args, name) < 1:
             raise UserError(f'--{name} must be at least 1, got {getattr(args, name)}')
+    if args.out and args.out.suffix == '.png':
+        raise UserError(f'--out {args.out} is the name of the plot: give that of the result, NAME.json')
     training = dict(epochs=None, amp=None, launcher='none', work_dir=None)
     options = {**args.cfg_options, 'in_memory': False, 'views': 'sample'}
     # The folder of images takes the place of the data set below.
@@ -81,6 +84,8 @@ def run(args: argparse.Namespace) -> None:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     model, _ = trained_model(cfg, args.checkpoint)
     model.to(args.device)
+    out = args.out or Path(args.checkpoint).parent / 'crop_semantics_test' / f'{Path(args.checkpoint).stem}.json'
+    out = output_file(out)
     images, crop = images_and_crop(cfg, args.data_root, args.alpha)
     scorer = build_scorer(args.scorer, args.channel_order or order_as_loaded(model.data_preprocessor, cfg))
     scorer.model.to(args.device)  # mmengine's models tell their data_preprocessor, if asked themselves
@@ -136,8 +141,6 @@ def run(args: argparse.Namespace) -> None:
         ways=ways,
         by_distance=score_by_distance(found, args.bins),
     )
-    out = args.out or Path(args.checkpoint).parent / 'crop_semantics_test' / f'{Path(args.checkpoint).stem}.json'
-    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=1))
     plot_semantics(report).savefig(out.with_suffix('.png'))
     for name, way in ways.items():
@@ -156,6 +159,7 @@ def build_scorer(names: list[str], channel_order: str):
     from viewplug.evaluation.crop_semantics import LinearScorer
     from viewplug.evaluation.trained_model import trained_model
     from viewplug.run.launch import UserError
+    from viewplug.transfer.checkpoint import read_checkpoint, weights_of
 
     if len(names) > 2 or (names[0].endswith('.py') and len(names) < 2):
         raise UserError(f'--scorer takes a torchvision name and perhaps weights, or a config and weights, got {names}')
@@ -177,7 +181,11 @@ def build_scorer(names: list[str], channel_order: str):
         model = torchvision.models.get_model(names[0], weights=None)
         if not Path(names[1]).is_file():
             raise UserError(f'--scorer: no file {Path(names[1]).resolve()}')
-        model.load_state_dict(torch.load(names[1], map_location='cpu', weights_only=True))
+        try:
+            model.load_state_dict(weights_of(read_checkpoint(names[1])))
+        except RuntimeError as error:
+            reason = shorten(str(error), 200, placeholder=' ...')
+            raise UserError(f'--scorer {names[0]}: {names[1]} has not its weights ({reason})') from error
     else:
         try:
             model = torchvision.models.get_model(names[0], weights='DEFAULT')

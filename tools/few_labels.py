@@ -21,7 +21,7 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.run.command import leave, run_tool
+from viewplug.run.command import leave, output_file, run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = 128  # pixels: below it the protocols of small images
@@ -85,6 +85,7 @@ def evaluate(args) -> list[dict]:
         labels = labels_of(labelled_datasets(pretraining, args.cfg_options)[0])
         made_with = ingredients(pretraining, checkpoint, labels, protocols, args.cfg_options)
     made_with |= {key: getattr(args, key) for key in OPTIONS}
+    output_file(f'{args.out or args.work_dir / "few_labels"}.json')
     folder, rows = args.work_dir / 'few_labels', []
     for seed in dict.fromkeys(args.seeds):  # once each, however often they are asked for
         for percent in dict.fromkeys(args.fractions):
@@ -148,7 +149,6 @@ def run_cell(
 def report(args, rows: list[dict]) -> str:
     """Write JSON, table and curve of the cells so far."""
     out = args.out or args.work_dir / 'few_labels'
-    out.parent.mkdir(parents=True, exist_ok=True)
     kept = [{key: row[key] for key in KEPT if key in row} for row in rows]
     out.with_name(out.name + '.json').write_text(json.dumps(kept, indent=1) + '\n')
     text = table(kept)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.run.command import leave, run_tool
+from viewplug.run.command import leave, output_file, run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = 128  # pixels: below it the protocol of small images
@@ -78,7 +78,7 @@ def evaluate(args) -> dict:
     cfg.randomness = dict(seed=args.seed)
     cfg.resume = args.resume
     merge_options(cfg, args.cfg_options)
-    out = args.out or Path(args.work_dir) / 'linear_eval.json'
+    out = output_file(args.out or Path(args.work_dir) / 'linear_eval.json')
     result = run_linear(cfg, out, protocol=name, augment=not args.no_augment)
     if int(os.environ.get('RANK', 0)) == 0:
         top5 = f', top-5 {result["top5"]:.2f}' if 'top5' in result else ''

@@ -21,12 +21,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
+
 from viewplug.datasets.scene_layout import SPLITS, whole_number
 from viewplug.datasets.scene_renderer import SceneRenderer
+from viewplug.run.command import run_tool
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+    return run_tool(run, parse_args, ('numpy', 'PIL'), argv)
+
+
+def run(args: argparse.Namespace) -> None:
     options = dict(
         num_classes=args.num_classes,
         image_size=args.size,
@@ -37,16 +43,11 @@ def main(argv: list[str] | None = None) -> int:
         upright=args.upright,
         num_backgrounds=args.num_backgrounds,
     )
-    try:
-        whole_number('num_images', args.num_images, 1)
-        whole_number('workers', args.workers, 0)
-        classes = SceneRenderer(**options).classes
-        export(args.out, args.num_images, options, classes, args.workers)
-    except ValueError as error:
-        print(f'make_scenes: {error}', file=sys.stderr)
-        return 1
+    whole_number('num_images', args.num_images, 1)
+    whole_number('workers', args.workers, 0)
+    classes = SceneRenderer(**options).classes
+    export(args.out, args.num_images, options, classes, args.workers)
     print(f'metainfo=dict(classes={classes!r})')
-    return 0
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

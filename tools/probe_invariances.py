@@ -18,10 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.requirements import require
+from viewplug.run.command import output_file, run_tool
 
 
-def parse_args():
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('work_dir', type=Path, help='work dir of a run of tools/train.py')
     parser.add_argument('--checkpoint', help='another checkpoint than the last one')
@@ -34,7 +34,7 @@ def parse_args():
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, help='name of the results without suffix (default: WORK_DIR/invariances)')
     parser.add_argument('--traceback', action='store_true', help='show the traceback of an error in config or data')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def probe(args) -> list[dict]:
@@ -111,22 +111,19 @@ def table(rows: list[dict]) -> str:
     return '\n'.join(lines)
 
 
-def main() -> int:
-    args = parse_args()
-    try:
-        require('mmengine', 'mmcv', 'mmpretrain', 'sklearn')
-        rows = probe(args)
-    except (ImportError, ValueError, FileNotFoundError) as error:
-        if args.traceback:
-            raise
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+def run(args) -> None:
     out = args.out or args.work_dir / ('invariances_untrained' if args.untrained else 'invariances')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_name(out.name + '.json').write_text(json.dumps(rows, indent=1) + '\n')
+    if not args.work_dir.is_dir():
+        raise ValueError(f'no work dir {args.work_dir.absolute()}')
+    result = output_file(f'{out}.json')
+    rows = probe(args)
+    result.write_text(json.dumps(rows, indent=1) + '\n')
     out.with_name(out.name + '.md').write_text(table(rows) + '\n')
     print(table(rows))
-    return 0
+
+
+def main(argv=None) -> int:
+    return run_tool(run, parse_args, ('mmengine', 'mmcv', 'mmpretrain', 'sklearn'), argv)
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without `pip install -e .`
 
-from viewplug.requirements import require
+from viewplug.run.command import run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 THRESHOLDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)  # Fig. 6a; 0 is RandomCrop
@@ -149,18 +149,26 @@ def plan(args) -> list[dict]:
             f'--base {args.base}: not a ContrastiveCrop config (no viewplug.LocalizationHook in custom_hooks)'
         )
     (args.out / 'configs').mkdir(parents=True, exist_ok=True)
-    planned = [dict(point, sweep=sweep) for sweep in args.sweeps for point in points(sweep, base)]
+    planned = [dict(point, sweep=sweep) for sweep in dict.fromkeys(args.sweeps) for point in points(sweep, base)]
     lines = []
     for point in planned:
         cfg = point.pop('cfg')
         cfg.work_dir = str(args.out / point['name'])
-        cfg.dump(args.out / f'configs/{point["name"]}.py')
+        file = args.out / f'configs/{point["name"]}.py'
+        before = Config.fromfile(file) if file.exists() else cfg
+        before.work_dir = cfg.work_dir  # may have been written as another path to the same
+        if Path(cfg.work_dir).exists() and before.pretty_text != cfg.pretty_text:
+            raise ValueError(
+                f'{cfg.work_dir} is a run of another config than --base {args.base} makes now: give another --out, or '
+                f'remove {args.out} to begin anew'
+            )
+        cfg.dump(file)
         lines += [shlex.join(command) for command in commands(point['name'], args)]
     (args.out / 'commands.sh').write_text('set -e\n' + '\n'.join(lines) + '\n')
     return planned
 
 
-def main() -> int:
+def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('sweeps', nargs='+', choices=('threshold', 'alpha', 'transforms'))
     parser.add_argument(
@@ -171,13 +179,13 @@ def main() -> int:
     parser.add_argument('--gpus', type=int, default=1)
     parser.add_argument('--train-args', default='', help="more for tools/train.py, e.g. '--epochs 20 --amp'")
     parser.add_argument('--linear-args', default='', help="more for tools/linear_eval.py, e.g. '--epochs 10'")
-    args = parser.parse_args()
-    try:
-        require('mmengine', 'mmcv', 'mmpretrain')
-        planned = plan(args)
-    except (ImportError, ValueError, FileNotFoundError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.gpus < 1:
+        raise ValueError(f'--gpus must be at least 1, got {args.gpus}')
+    planned = plan(args)
     failed = []
     for point in planned if args.run else ():
         if (args.out / point['name'] / 'linear_eval.json').exists():
@@ -193,7 +201,11 @@ def main() -> int:
     )
     if failed:
         print(f'error: failed: {", ".join(failed)}', file=sys.stderr)
-    return bool(failed)
+    return int(bool(failed))
+
+
+def main(argv=None) -> int:
+    return run_tool(run, parse_args, ('mmengine', 'mmcv', 'mmpretrain'), argv)
 
 
 if __name__ == '__main__':

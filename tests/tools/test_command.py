@@ -9,7 +9,7 @@ import pytest
 
 from viewplug.datasets import CorruptImagesError
 from viewplug.requirements import require
-from viewplug.run.command import run_tool
+from viewplug.run.command import output_file, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,6 +61,26 @@ def test_without_torch_they_say_what_to_install_and_no_more(tool):
 def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
     status = run_tool(lambda args: tmp_path.write_text('a folder'), lambda argv: argparse.Namespace(), ('torch',))
     assert status == 2 and capsys.readouterr().err == f"error: [Errno 21] Is a directory: '{tmp_path}'\n"
+
+
+def test_where_a_result_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch):
+    assert output_file(tmp_path / 'new/folder/result.json').parent.is_dir()
+    with pytest.raises(OSError, match='is a folder, and the result is a file'):
+        output_file(tmp_path / 'new')
+    monkeypatch.setattr('os.access', lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(OSError, match=rf'^{tmp_path}/result.json cannot be written: name a file .* with --out$'):
+        output_file(tmp_path / 'result.json')
+
+
+def test_ctrl_c_is_one_word_and_exit_code_130(capsys):
+    def stopped(args):
+        try:
+            raise KeyboardInterrupt
+        except BaseException as error:
+            raise RuntimeError('a worker has gone') from error
+
+    assert run_tool(stopped, lambda argv: argparse.Namespace(), ('torch',)) == 130
+    assert capsys.readouterr().err == 'interrupted\n'
 
 
 def test_a_tools_own_exit_status_is_kept_and_bad_arguments_are_one_sentence(capsys):

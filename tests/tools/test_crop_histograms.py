@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,9 +46,19 @@ def test_a_histogram_counts_all_channels_and_distances_are_total_variation(tool)
     assert tool.distances([[a, b], [c, c]]) == (pytest.approx(0.25), pytest.approx(0.75))
 
 
+def test_images_of_16_bits_are_read_as_training_reads_them(tool, tmp_path):
+    ramp = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / 'deep.png')
+    (image,) = tool.pictures([str(tmp_path / 'deep.png')])
+    assert image.shape == (8, 8, 3) and np.abs(image[..., 0] - ramp / 257).max() <= 1
+
+
 def test_mistakes_are_one_sentence(tool, tmp_path, monkeypatch, capsys):
     (tmp_path / 'text.jpg').write_text('no image')
-    mistakes = {str(tmp_path / 'text.jpg'): 'not an image', '--crops=1': 'at least 2, got 1'}
+    mistakes = {
+        str(tmp_path / 'text.jpg'): 'not an image that can be read',
+        '--crops=1': 'at least 2, got 1',
+    }
     for argument, sentence in mistakes.items():
         monkeypatch.setattr(sys, 'argv', ['crop_histograms.py', argument])
         assert tool.main() == 2

@@ -134,10 +134,14 @@ def test_torchvisions_networks_get_normalised_rgb(tool, tmp_path):
         (['gone.py', 'gone.pth'], [], '--scorer: no file .*gone.py'),
         (['gone.py'], [], 'a config and weights'),
         (['resnet18', 'gone.pth'], [], '--scorer: no file .*gone.pth'),
+        (['resnet18', __file__], [], 'is no checkpoint'),
+        (['resnet18', 'CKPT'], [], '--scorer resnet18: .* has not its weights'),
+        (['resnet18'], ['--out', 'result.png'], '--out result.png is the name of the plot'),
         (['resnet18'], ['--pairs', '0'], '--pairs must be at least 1'),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(scorer, options, sentence, tool, files, capsys):
+    scorer = [files[1] if name == 'CKPT' else name for name in scorer]
     assert tool.main([*files[:2], '--scorer', *scorer, *options]) == 2
     assert re.search(sentence, capsys.readouterr().err)
 

@@ -50,17 +50,17 @@ def test_the_same_command_again_changes_nothing_with_any_number_of_workers(tool,
 def test_a_folder_of_other_scenes_or_files_is_left_alone(tool, tmp_path, capsys):
     tool.main([str(tmp_path), *OPTIONS])
     before = contents(tmp_path)
-    assert tool.main([str(tmp_path), *OPTIONS, '--seed', '1']) == 1
+    assert tool.main([str(tmp_path), *OPTIONS, '--seed', '1']) == 2
     assert 'holds scenes of other options' in capsys.readouterr().err
     (tmp_path / 'val').mkdir()
     (tmp_path / 'val' / 'mine.txt').write_text('mine')
-    assert tool.main([str(tmp_path), *OPTIONS, '--split', 'val']) == 1
+    assert tool.main([str(tmp_path), *OPTIONS, '--split', 'val']) == 2
     assert 'was not written by this tool' in capsys.readouterr().err
     assert {name: data for name, data in contents(tmp_path).items() if name.parts[0] != 'val'} == before
 
 
 def test_a_wrong_argument_is_answered_with_a_sentence(tool, tmp_path, capsys):
-    assert tool.main([str(tmp_path / 'new'), '--scale', '0.5', '1.5']) == 1
+    assert tool.main([str(tmp_path / 'new'), '--scale', '0.5', '1.5']) == 2
     assert 'object_scale must be a pair' in capsys.readouterr().err
     assert not (tmp_path / 'new').exists()
 

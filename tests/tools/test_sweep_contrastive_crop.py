@@ -102,6 +102,12 @@ def test_runs_go_one_after_another_keep_what_is_finished_and_survive_a_failure(
     assert call('alpha', '--run') == 1
     assert len(started) == 1 and started[0][2].endswith('alpha_0.2.py')
 
+    capsys.readouterr()
+    other = ['--base', str(ROOT / 'configs/contrastive_crop/cifar10/simclr_ccrop.py')]
+    assert call('alpha', *other) == 2  # its numbers would stand in a table with these
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f'error: {tmp_path}/alpha_0.1 is a run of another config than --base {other[1]} makes now')
+
 
 def test_several_gpus_go_through_torchrun_for_both_steps(call, tmp_path):
     call('alpha', '--gpus', '8')

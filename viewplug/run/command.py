@@ -7,6 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from viewplug.requirements import require
@@ -18,7 +19,7 @@ def run_tool(
     modules: Sequence[str],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Exit status of ``work(parse_args(argv))``: what it returns, if that is a whole number, or 0.
+    """Exit status of ``work(parse_args(argv))``: what it returns, if that is a whole number, or 0; 130 after Ctrl-C.
 
     Args:
         work: raises UserError, ValueError or OSError (of a path that is wrong or cannot be written) with a sentence for
@@ -35,10 +36,30 @@ def run_tool(
     try:
         found = work(args)
         return found if isinstance(found, int) else 0
-    except (UserError, ValueError, OSError) as error:
+    except BaseException as error:
         if getattr(args, 'traceback', False):
             raise
+        if was_interrupted(error):
+            print('interrupted', file=sys.stderr)
+            return 130
+        if not isinstance(error, (UserError, ValueError, OSError)):
+            raise
         return _told(error)
+
+
+def output_file(path: str | Path) -> Path:
+    """``path``, which is to be written when the work is done: its folder is made and looked at before the work begins.
+
+    Raises:
+        OSError: it is a folder, or its folder cannot be made or written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(f'{path} is a folder, and the result is a file: name a file in it')
+    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
+        raise PermissionError(f'{path} cannot be written: name a file in a folder of yours, with --out')
+    return path
 
 
 def was_interrupted(error: BaseException | None) -> bool:
