@@ -54,6 +54,7 @@ def evaluate(args) -> dict:
     from viewplug.config.options import merge_options
     from viewplug.evaluation.linear import linear_config, run_linear
     from viewplug.evaluation.linear_data import single_view_size
+    from viewplug.evaluation.resumed_evaluation import check_resumed
     from viewplug.evaluation.work_dir import pretraining_of
 
     pretraining, checkpoint = pretraining_of(args.work_dir, args.checkpoint)
@@ -78,6 +79,8 @@ def evaluate(args) -> dict:
     cfg.randomness = dict(seed=args.seed)
     cfg.resume = args.resume
     merge_options(cfg, args.cfg_options)
+    if args.resume:
+        check_resumed(cfg)
     out = output_file(args.out or Path(args.work_dir) / 'linear_eval.json')
     result = run_linear(cfg, out, protocol=name, augment=not args.no_augment)
     if int(os.environ.get('RANK', 0)) == 0:

@@ -135,6 +135,21 @@ def test_the_accuracy_is_that_of_the_saved_classifier_on_the_frozen_weights_by_h
     assert json.loads((work_dir / 'linear_eval.json').read_text()) == result
 
 
+def test_an_evaluation_is_not_resumed_with_other_options_which_its_result_would_name(
+    tool, work_dir, monkeypatch, capsys
+):
+    assert call(tool, monkeypatch, work_dir, '--epochs', '1', *SHORT) == 0
+    before = (work_dir / 'linear_eval.json').read_text()
+    for change, said in (
+        (['--seed', '7'], r'randomness\.seed=0, now 7'),
+        (['--no-augment'], r'train_dataloader\.dataset\.pipeline'),
+        (['--epochs', '2'], r'train_cfg\.max_epochs=1, now 2'),
+    ):
+        assert call(tool, monkeypatch, work_dir, '--epochs', '1', '--resume', *change, *SHORT) == 2
+        assert re.search(f'^error: --resume: .*linear was begun with .*{said}', capsys.readouterr().err, re.MULTILINE)
+    assert (work_dir / 'linear_eval.json').read_text() == before
+
+
 def test_pre_training_with_contrastive_crop_on_stl10_ends_in_a_linear_accuracy(tool, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     (tmp_path / 'stl10_binary').mkdir()
