@@ -74,6 +74,7 @@ def pictures(cfg, args):
     from mmengine.registry import DefaultScope
 
     from viewplug.config.data_root import set_data_root
+    from viewplug.evaluation.image_sizes import one_size
     from viewplug.evaluation.linear_data import labelled_datasets, single_view_size
     from viewplug.registry import DATASETS
 
@@ -95,7 +96,8 @@ def pictures(cfg, args):
     for dataset, indices, number in zip((datasets[0], datasets[-1]), places, args.images, strict=True):
         if not len(indices):
             raise ValueError(f'{args.data_root or "the labelled data"}: too few images to fit probes and to try them')
-        found.append(torch.stack([dataset[index]['inputs'] for index in indices[:number]]))
+        with one_size('dataset.pipeline of the KNNHook'):
+            found.append(torch.stack([dataset[index]['inputs'] for index in indices[:number]]))
     return found
 
 
@@ -115,6 +117,8 @@ def run(args) -> None:
     out = args.out or args.work_dir / ('invariances_untrained' if args.untrained else 'invariances')
     if not args.work_dir.is_dir():
         raise ValueError(f'no work dir {args.work_dir.absolute()}')
+    if min(args.images) < 1:
+        raise ValueError(f'--images must be at least 1 each, got {args.images[0]} and {args.images[1]}')
     result = output_file(f'{out}.json')
     rows = probe(args)
     result.write_text(json.dumps(rows, indent=1) + '\n')

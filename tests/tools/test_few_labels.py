@@ -253,6 +253,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(work_dir, tmp_path, monkeypat
         ('few_labels', [work_dir, '--batch-size', 0], '--batch-size must be at least 1, got 0'),
         ('few_labels', [work_dir, '--modes', 'probe'], 'linear, fixed, finetune, supervised, got probe'),
         ('probe_invariances', [work_dir, '--tasks', 'blur'], 'color, rotation, noise, sobel, got blur'),
+        ('probe_invariances', [work_dir, '--images', 20, -5], '--images must be at least 1 each, got 20 and -5'),
         ('probe_invariances', [work_dir, '--branch', 'region'], '--branch region: the model has image'),
     ):
         assert call(name, monkeypatch, *arguments) == 2
