@@ -189,3 +189,16 @@ def test_a_mask_token_that_the_stage_before_did_not_have_is_new(tmp_path):
     assert set(checkpoint['state_dict']) == set(state)
     with pytest.raises(ValueError, match='missing: backbone.bias.*viewplug.InitFromSSL in its place translates'):
         CarryOverHook().after_load_checkpoint(runner, dict(state_dict={'backbone.weight': state['backbone.weight']}))
+
+
+@pytest.mark.parametrize(('more', 'deeper'), [('layer1.2.conv1.weight', True), ('layer5.0.conv1.weight', False)])
+def test_a_deeper_backbone_is_refused_and_one_of_more_stages_is_not(more, deeper, stage_1, tmp_path):
+    """ResNet-34's weights fill a ResNet-18, of whose features they are not."""
+    path = tmp_path / 'deeper.pth'
+    torch.save(dict(meta={}, state_dict={**stage_1['state'], f'backbone.{more}': torch.ones(2, 2)}), path)
+    if not deeper:
+        started(stage_1['folder'], hook_of_the_config(), str(path))
+        return
+    runner = toy_runner(stage_1['folder'], [hook_of_the_config()], branch=hcl(), load_from=str(path))
+    with pytest.raises(ValueError, match=rf'backbone\.\* \(such as backbone\.{more}\).*network is deeper'):
+        runner.train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, OrderedDict
 
 from mmengine.hooks import Hook
@@ -26,8 +27,8 @@ class CarryOverHook(Hook):
         required: prefixes in this model under which every weight must carry over (counters and mask tokens aside).
 
     Raises:
-        ValueError: nothing, or not everything, carries over under a required prefix, or the model has none of it. A
-            prefix of ``rename`` that begins no name is a warning.
+        ValueError: nothing, or not everything, carries over under a required prefix, the checkpoint's network is deeper
+            there, or the model has none of it. A prefix of ``rename`` that begins no name is a warning.
     """
 
     def __init__(
@@ -78,6 +79,13 @@ class CarryOverHook(Hook):
                     'stage before, with the same backbone? viewplug.InitFromSSL in its place translates names of other '
                     'libraries and resizes position embeddings'
                 )
+            deeper = _deeper([name for name in left if name.startswith(prefix)], needed)
+            if deeper:
+                raise ValueError(
+                    f"load_from={runner._load_from}: {len(deeper)} tensors of the file's {prefix}* (such as "
+                    f"{deeper[0]}) have no place in parts that this model has: the file's network is deeper. Give "
+                    'this config its depth; CarryOverHook(required=()) starts from a part of it all the same'
+                )
         carried._metadata = getattr(source, '_metadata', None)  # modules that migrate by version look there
         checkpoint['state_dict'] = carried
 
@@ -88,6 +96,17 @@ class CarryOverHook(Hook):
             if key.startswith(old):
                 return new + key.removeprefix(old)
         return key
+
+
+def _deeper(left: list[str], wanted: list[str]) -> list[str]:
+    """Names of ``left`` in further blocks of a sequence that ``wanted`` has, ``layer1.2`` behind ``layer1.1``."""
+    known = {name[: dot.start()] for name in wanted for dot in re.finditer(r'\.', name)}
+
+    def first_unknown(name: str) -> str:
+        parts = name.split('.')[:-1]
+        return next((part for i, part in enumerate(parts, 1) if '.'.join(parts[:i]) not in known), '')
+
+    return [name for name in left if first_unknown(name).isdigit()]
 
 
 def _summary(names) -> str:
