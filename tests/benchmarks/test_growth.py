@@ -135,6 +135,7 @@ def test_a_process_of_a_point_keeps_freed_memory_on_a_cpu(device, kept, monkeypa
     calls = []
     monkeypatch.setattr(growth, 'keep_freed_memory', lambda: calls.append(1))
     monkeypatch.setattr(growth, 'measure', fake_point)
+    monkeypatch.setattr(growth, 'usable_device', str)  # where there is no GPU too
     point = json.dumps(dict(what='QueryViT', setting=dict(queries=4), seconds=0))
     growth.main(['--point', point, '--threads', '2', '--device', device])
     assert json.loads(capsys.readouterr().out)['times'] == [2, 4] and len(calls) == kept
