@@ -1,11 +1,13 @@
 """PreflightHook: what would not be noticed for hours."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 from mmengine import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.runner import ValLoop
 from processes import in_processes
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -17,8 +19,15 @@ from viewplug.batch_views import BatchViews
 from viewplug.box_store import BoxStore
 from viewplug.config.switches import add_speed_hook, place_views
 from viewplug.config.unfollowed_keys import check_followed
+from viewplug.frameworks import Siamese
 from viewplug.hooks import LocalizationHook, PreflightHook, StepSpeedHook, preflight
-from viewplug.hooks.preflight import check_loader, warn_of_missing_boxes, warn_of_one_ranks_statistics, warn_of_waiting
+from viewplug.hooks.preflight import (
+    check_loader,
+    check_validation,
+    warn_of_missing_boxes,
+    warn_of_one_ranks_statistics,
+    warn_of_waiting,
+)
 from viewplug.registry import MODELS
 
 
@@ -154,6 +163,15 @@ def test_what_waits_for_a_validation_that_never_comes_is_a_warning(tmp_path):
 )
 def test_no_warning_where_there_is_a_validation_or_nothing_waits_for_one(val_loop, hooks):
     warn_of_waiting(SimpleNamespace(val_loop=val_loop, hooks=hooks, param_schedulers=None, logger=None))
+
+
+@pytest.mark.parametrize(('forward', 'asked'), [(Siamese.forward, True), (lambda self: None, False)])
+def test_a_validation_that_needs_predictions_is_refused_unless_a_model_of_ones_own_makes_them(forward, asked):
+    model = type('Model', (nn.Module,), dict(forward=forward))()
+    runner = SimpleNamespace(model=model, val_loop=object.__new__(ValLoop))
+    with pytest.raises(ValueError, match='ask Model for predictions') if asked else nullcontext():
+        check_validation(runner)
+    check_validation(SimpleNamespace(model=model, val_loop=None))
 
 
 @pytest.mark.parametrize('in_batch', [False, True])

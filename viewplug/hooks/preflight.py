@@ -1,6 +1,7 @@
 """What would make a run end without training, or its processes train apart, said before it starts."""
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from mmengine.runner import ValLoop
 from torch.nn import SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader
 from viewplug.config.built_parts import check_hidden
 from viewplug.config.fixed_keys import warn_of_custom_keys
 from viewplug.config.unfollowed_keys import check_followed
+from viewplug.frameworks import CPC, Pretext, Siamese
 from viewplug.hooks.agreement import check_agreement
 from viewplug.hooks.box_targets import localised_crops
 from viewplug.hooks.idle_parameters import GradientWitness
@@ -23,10 +25,11 @@ class PreflightHook(Hook):
     processes that do not begin alike (:func:`viewplug.hooks.agreement.check_agreement`), and keys of the config that a
     Runner without ``tools/train.py`` passes over (:func:`viewplug.config.unfollowed_keys.check_followed`), and a
     library's hook, step or data set in place of somebody's own of that name
-    (:func:`viewplug.config.built_parts.check_hidden`). A momentum target that moves more often or more seldom than the
-    optimiser is a warning, and so are ``paramwise_cfg.custom_keys`` of no parameter, parts of mmengine that wait for a
-    validation which a run does not have, a ContrastiveCrop that waits for boxes which nobody finds, running statistics
-    of the first process alone, and, behind the first step, parameters that its backward did not reach.
+    (:func:`viewplug.config.built_parts.check_hidden`), and a validation that a framework of viewplug cannot answer. A
+    momentum target that moves more often or more seldom than the optimiser is a warning, and so are
+    ``paramwise_cfg.custom_keys`` of no parameter, parts of mmengine that wait for a validation which a run does not
+    have, a ContrastiveCrop that waits for boxes which nobody finds, running statistics of the first process alone, and,
+    behind the first step, parameters that its backward did not reach.
     """
 
     priority = 'VERY_HIGH'
@@ -39,6 +42,7 @@ class PreflightHook(Hook):
         check_agreement(runner)
         check_followed(runner.cfg)
         check_hidden(runner.cfg)
+        check_validation(runner)
         warn_of_custom_keys(runner.cfg, unwrapped(runner.model))
         warn_of_waiting(runner)
         warn_of_missing_boxes(runner)
@@ -73,6 +77,20 @@ class PreflightHook(Hook):
 def _finds_unused(cfg) -> bool:
     """Whether several processes go on without the gradients of some parameters."""
     return bool((cfg.get('model_wrapper_cfg') or cfg).get('find_unused_parameters'))
+
+
+def check_validation(runner) -> None:
+    """
+    Raises:
+        ValueError: mmengine's validation would ask a framework of viewplug for predictions, an epoch later.
+    """
+    forward = type(unwrapped(runner.model)).forward
+    if isinstance(runner.val_loop, ValLoop) and forward in (Siamese.forward, CPC.forward, Pretext.forward):
+        raise ValueError(
+            f'val_dataloader, val_cfg and val_evaluator ask {type(unwrapped(runner.model)).__name__} for predictions, '
+            'and pre-training makes none: set all three to None; viewplug.KNNHook in custom_hooks follows the accuracy '
+            'during the run, tools/linear_eval.py tells it afterwards'
+        )
 
 
 def warn_of_waiting(runner) -> None:
