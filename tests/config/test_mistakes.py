@@ -44,6 +44,11 @@ def test_the_place_is_that_of_what_was_built_and_not_of_a_namesake():
     )
 
 
+def test_workers_that_are_to_persist_and_are_none_are_told_by_the_loaders_keys():
+    loader = functools.partial(torch.utils.data.DataLoader, [0], num_workers=0, persistent_workers=True)
+    assert 'num_workers=0 goes with persistent_workers=False, in train_dataloader' in said(loader, dict())
+
+
 def test_the_fullest_match_that_the_run_reads_is_named():
     wrong = dict(type='Part', scale='bad')
     cfg = dict(variable=wrong, model=dict(a=dict(type='Part'), b=wrong))

@@ -35,6 +35,8 @@ HINTS = {
     "'viewplug.CPUAmpOptimWrapper' (tools/train.py --amp bf16 does), or to 'OptimWrapper' for float32",
     'expect_autograd_hooks_ INTERNAL ASSERT': 'static_graph of DistributedDataParallel does not go with gradients that '
     'accumulate: set model_wrapper_cfg.static_graph=False, or optim_wrapper.accumulative_counts=1',
+    'persistent_workers option needs': 'num_workers=0 goes with persistent_workers=False, in train_dataloader and in '
+    'any other loader that has none',
     'parameter group that doesn': 'the checkpoint is of another model than this config builds: to start from its '
     'weights alone use --init (or load_from), to go on with its run use its own config',
 }
