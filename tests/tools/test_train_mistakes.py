@@ -300,3 +300,10 @@ def test_default_hooks_of_ours_are_left_out_by_none_as_mmengines_are(tmp_path):
     train(demo(CONFIG, tmp_path, options))
     hooks = Config.fromfile(next(tmp_path.glob('work/*.py'))).default_hooks
     assert hooks.keys() == {'logger', 'param_scheduler', 'checkpoint', 'sampler_seed', 'timer'} and hooks.timer is None
+
+
+def test_a_config_without_our_hooks_does_not_go_on_from_a_file_of_which_nothing_is_loaded(tmp_path):
+    torch.save({'conv1.weight': torch.zeros(64, 3, 7, 7)}, tmp_path / 'exported.pth')
+    options = {'load_from': str(tmp_path / 'exported.pth'), 'default_hooks.resume_check': None}
+    with pytest.raises(UserError, match=r'^load_from=.*exported\.pth: nothing was loaded.*conv1\.weight there'):
+        train(demo(CONFIG, tmp_path, options))

@@ -1,18 +1,14 @@
-"""What a resumed run no longer shares with its checkpoint: the schedules, the length of an epoch, tensors' shapes."""
+"""What a resumed run no longer shares with its checkpoint: the schedules, the length of an epoch."""
 
 from __future__ import annotations
 
 import warnings
 
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
-from torch.nn.parallel import DistributedDataParallel
 
 from viewplug.epoch_loop import EpochLoop
-from viewplug.hooks.carry_over import CarryOverHook
-from viewplug.hooks.checkpoint_shapes import LoadWitness, tensors_of_another_shape
+from viewplug.hooks.load_check import LoadCheckHook
 from viewplug.hooks.optimizer_settings import check_same_kind, follow_config
 from viewplug.hooks.schedule_differences import schedule_differences
 from viewplug.registry import HOOKS
@@ -21,7 +17,7 @@ from viewplug.unwrapping import unwrapped
 
 
 @HOOKS.register_module()
-class ResumeCheckHook(Hook):
+class ResumeCheckHook(LoadCheckHook):
     """Let the config win over the checkpoint where a run is resumed with other settings, and say so in the log.
 
     mmengine takes every setting of its parameter schedulers from the checkpoint, so a run that is resumed with more
@@ -39,8 +35,7 @@ class ResumeCheckHook(Hook):
     by; ``target.steps`` is scaled alike, so that the target's momentum is that of an unbroken run.
 
     A last warning names tensors that keep their initial values because a checkpoint (resumed or ``load_from``) has
-    them in another shape; where no parameter at all was loaded, the run ends (of weights in shards nobody asks). On
-    ``load_from`` with ``viewplug.CarryOverHook`` that hook reports in its place.
+    them in another shape; where no parameter at all was loaded, the run ends (:class:`~.load_check.LoadCheckHook`).
 
     Raises:
         ValueError: before the first step, a checkpoint of which nothing was loaded.
@@ -49,11 +44,11 @@ class ResumeCheckHook(Hook):
     priority = 'VERY_HIGH'  # before the hooks that note the iteration at which training begins
 
     def __init__(self) -> None:
+        super().__init__()
         self._resumed = False
         self._saved: list[dict] | None = None
         self._fresh: list[dict] = []
         self._groups: list[dict] = []
-        self._witness: LoadWitness | None = None
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """What ``checkpoint`` says, and the run as its config makes it: nothing has been loaded into it yet."""
@@ -67,20 +62,10 @@ class ResumeCheckHook(Hook):
             if complete and self._groups:
                 for saved, groups in _by_optimizer(checkpoint['optimizer'], runner.optim_wrapper):
                     check_same_kind(saved, groups)
-        elif any(isinstance(hook, CarryOverHook) for hook in runner.hooks):
-            return
-        model, state = unwrapped(runner.model), checkpoint.get('state_dict', checkpoint)
-        tensors = tensors_of_another_shape(model, state)
-        if tensors:
-            runner.logger.warning(f'ResumeCheckHook: {tensors}')
-        if not is_model_wrapper(runner.model) or isinstance(runner.model, DistributedDataParallel):
-            self._witness = LoadWitness(model, state)
+        super().after_load_checkpoint(runner, checkpoint)
 
     def before_train(self, runner) -> None:
-        witness, self._witness = self._witness, None
-        if witness is not None:
-            path = runner._load_from or runner._resume  # FlexibleRunner takes resume=PATH too
-            witness.check(f'{"resume" if runner._resume else "load_from"}={path}' if path else 'load_checkpoint')
+        super().before_train(runner)
         if not self._resumed:
             return
         self._resumed, loop = False, runner.train_loop

@@ -32,6 +32,7 @@ from viewplug.config.switches import add_speed_hook, name_classes, place_views, 
 from viewplug.config.training_data import UserError, check_data
 from viewplug.config.unread_names import check_names
 from viewplug.datasets import CorruptImagesError
+from viewplug.hooks.load_check import LoadCheckHook
 from viewplug.hooks.preflight import PreflightHook, check_loader
 from viewplug.host_memory import keep_freed_memory
 from viewplug.run.cpu_processes import check_launcher, use_gloo
@@ -149,8 +150,9 @@ def _train(cfg: Config, progress: _Progress) -> None:
     runner.register_hook(progress)
     loader = runner.train_loop.dataloader  # built here, before schedulers that count its batches
     check_loader(loader, runner.world_size)
-    if not any(isinstance(hook, PreflightHook) for hook in runner.hooks):
-        runner.register_hook(PreflightHook())
+    for kind in (PreflightHook, LoadCheckHook):
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind())
     runner.train()
 
 
