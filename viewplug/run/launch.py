@@ -37,6 +37,7 @@ from viewplug.hooks.preflight import PreflightHook, check_loader
 from viewplug.host_memory import keep_freed_memory
 from viewplug.run.cpu_processes import check_launcher, use_gloo
 from viewplug.run.demo import to_demo
+from viewplug.run.log_levels import heed_no_frozen
 from viewplug.run.rehearsal import rehearse
 from viewplug.run.resuming import check_whole, is_last, latest_checkpoint, resume_from
 from viewplug.run.run_end import note_end
@@ -147,6 +148,7 @@ def _train(cfg: Config, progress: _Progress) -> None:
     check_hidden(cfg, MMENGINE)  # now, for the hidden one's arguments may not be those of the other
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     progress.runner = runner
+    runner.logger.addFilter(heed_no_frozen)
     runner.register_hook(progress)
     loader = runner.train_loop.dataloader  # built here, before schedulers that count its batches
     check_loader(loader, runner.world_size)
