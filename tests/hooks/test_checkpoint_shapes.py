@@ -150,3 +150,27 @@ def test_a_load_by_hand_that_brings_nothing_is_refused(first, tmp_path):
     runner.load_checkpoint(path)
     with pytest.raises(ValueError, match='^load_checkpoint: nothing was loaded'):
         runner.train()
+
+
+def train_with_init_cfg(folder, checkpoint, prefix, **changes):
+    init_cfg = dict(type='Pretrained', checkpoint=checkpoint) | (dict(prefix=prefix) if prefix else {})
+    hooks, branch = [ResumeCheckHook(), Diary(stop_before=0)], mlp_branch(queue_len=12)
+    toy_runner(folder, hooks, branch=branch, backbone=toy_resnet(init_cfg=init_cfg), **changes).train()
+
+
+def test_an_init_cfg_that_brings_nothing_is_refused(first, tmp_path):
+    said = r'^model\.backbone\.init_cfg: nothing was loaded from .*prefix=None'
+    with pytest.raises(ValueError, match=said) as told:
+        train_with_init_cfg(tmp_path / 'second', first, None)
+    assert "'backbone.' (" in str(told.value) and str(told.value).count(first) == 1
+
+
+@pytest.mark.parametrize('kind', [Runner, FlexibleRunner])
+def test_one_that_brings_the_weights_is_not_spoken_of(kind, first, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train_with_init_cfg(tmp_path / 'second', first, 'backbone.', kind=kind)
+
+
+def test_what_load_from_brings_is_not_missed(first, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train_with_init_cfg(tmp_path / 'second', first, None, load_from=first)

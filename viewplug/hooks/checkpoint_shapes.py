@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from torch import Tensor, nn
 
@@ -47,10 +48,15 @@ class LoadWitness:
         state: what will be loaded.
     """
 
-    def __init__(self, model: nn.Module, state: Mapping[str, object]) -> None:
+    def __init__(self, model: nn.Module, state: Mapping[str, object] = MappingProxyType({})) -> None:
         self._model = model
         self._before = _changes(model)
         self._there = next(iter(_source(state)), 'nothing')
+
+    @property
+    def untouched(self) -> bool:
+        """Whether there are parameters, and none was changed since."""
+        return bool(self._before) and _changes(self._model) == self._before
 
     def check(self, said: str) -> None:
         """
@@ -60,7 +66,7 @@ class LoadWitness:
         Raises:
             ValueError: nothing was loaded since.
         """
-        if self._before and _changes(self._model) == self._before:
+        if self.untouched:
             here = next(iter(self._before))
             raise ValueError(
                 f"{said}: nothing was loaded, because no tensor there has name and shape of one of the model's "

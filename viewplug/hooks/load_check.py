@@ -1,4 +1,4 @@
-"""What a run did not get from the checkpoint that it starts from."""
+"""What a run did not get from the checkpoints that it starts from."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from viewplug.hooks.carry_over import CarryOverHook
 from viewplug.hooks.checkpoint_shapes import LoadWitness, tensors_of_another_shape
+from viewplug.transfer.check import Origin, origins_in
+from viewplug.transfer.checkpoint import read_checkpoint, weights_of
+from viewplug.transfer.matching import describe
 from viewplug.unwrapping import unwrapped
 
 
 class LoadCheckHook(Hook):
-    """End a run of whose checkpoint (resumed or ``load_from``) nothing was loaded, where mmengine only warns.
+    """End a run of whose checkpoint (resumed, ``load_from`` or ``init_cfg``) nothing was loaded: mmengine only warns.
 
     Tensors that keep their initial values because the checkpoint has them in another shape are named in a warning. Of
     weights in shards nobody asks. On ``load_from`` with ``viewplug.CarryOverHook`` that hook reports in its place.
-    ``tools/train.py`` adds this hook to configs without :class:`viewplug.ResumeCheckHook`, which does the same.
+    ``tools/train.py`` adds this hook to configs without :class:`viewplug.ResumeCheckHook`, which does the same. That
+    all has arrived, and with the right values, is what ``viewplug.TransferCheckHook`` asks.
 
     Raises:
         ValueError: before the first step, a checkpoint of which nothing was loaded.
@@ -26,6 +30,16 @@ class LoadCheckHook(Hook):
 
     def __init__(self) -> None:
         self._witness: LoadWitness | None = None
+        self._initialised: list[tuple[Origin, LoadWitness]] = []
+
+    def before_run(self, runner) -> None:
+        """Which modules ``init_cfg`` will fill. A Runner has not initialised its model yet, other runners may have."""
+        if runner._train_loop is None or runner._resume or _in_shards(runner.model):
+            return
+        model = unwrapped(runner.model)
+        if not getattr(model, 'is_init', True):
+            found = origins_in(model)
+            self._initialised = [(origin, LoadWitness(model.get_submodule(origin.module))) for origin in found]
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if not runner._resume and any(isinstance(hook, CarryOverHook) for hook in runner.hooks):
@@ -34,7 +48,7 @@ class LoadCheckHook(Hook):
         tensors = tensors_of_another_shape(model, state)
         if tensors:
             runner.logger.warning(f'{type(self).__name__}: {tensors}')
-        if not is_model_wrapper(runner.model) or isinstance(runner.model, DistributedDataParallel):
+        if not _in_shards(runner.model):
             self._witness = LoadWitness(model, state)
 
     def before_train(self, runner) -> None:
@@ -42,3 +56,16 @@ class LoadCheckHook(Hook):
         if witness is not None:
             path = runner._load_from or runner._resume  # FlexibleRunner takes resume=PATH too
             witness.check(f'{"resume" if runner._resume else "load_from"}={path}' if path else 'load_checkpoint')
+        initialised, self._initialised = self._initialised, []
+        for origin, witness in initialised:
+            if witness.untouched:
+                there = describe(weights_of(read_checkpoint(origin.checkpoint)))
+                raise ValueError(
+                    f'model.{origin.module}.init_cfg: nothing was loaded from checkpoint={origin.checkpoint} with '
+                    f'prefix={origin.source or None!r}. {there} Set the prefix to one of these, or let '
+                    'tools/train.py CONFIG --init CKPT load the file'
+                )
+
+
+def _in_shards(model) -> bool:
+    return is_model_wrapper(model) and not isinstance(model, DistributedDataParallel)
