@@ -52,7 +52,7 @@ def sentence(error: Exception, cfg: Config) -> str:
         error: raised while ``cfg`` was built, or in its first step.
     """
     text, frames = _text(error), _frames(error)
-    built = [frame.f_locals for frame in frames if {'cfg', 'registry'} <= frame.f_locals.keys()]
+    built = [frame.f_locals for frame in frames if {'cfg', 'registry'} <= set(frame.f_locals)]  # a proxy from 3.13 on
     if isinstance(error, KeyError) and is_unknown_type(text):
         asked = built[-1] if built else {}
         part, kind = asked.get('cfg'), asked['cfg'].get('type') if built else None
