@@ -66,7 +66,7 @@ class CPUAmpOptimWrapper(OptimWrapper):
         if capability in WITHOUT_BF16:
             print_log(
                 f'bf16 on a CPU without instructions for it (vector unit: {capability}): convolutions become about '
-                'twenty times slower than in float32 (benchmarks/step_switches.py). Leave --amp out, or '
+                'twenty times slower than in float32 (docs/configs.md). Leave --amp out, or '
                 "optim_wrapper.type='viewplug.CPUAmpOptimWrapper'.",
                 'current',
                 logging.WARNING,
