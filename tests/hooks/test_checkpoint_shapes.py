@@ -1,8 +1,11 @@
 """ResumeCheckHook names tensors that a checkpoint has in another shape, and refuses one that brings nothing."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import MODELS
 from mmengine.runner import FlexibleRunner, Runner
 from mmpretrain.models import VisionTransformer
 from toy_runs import Diary, log_of, toy_runner
@@ -10,6 +13,7 @@ from toys import mlp_branch, toy_resnet
 
 from viewplug.hooks import CarryOverHook, ResumeCheckHook
 from viewplug.hooks.checkpoint_shapes import tensors_of_another_shape
+from viewplug.hooks.load_check import LoadCheckHook
 
 
 @pytest.fixture
@@ -174,3 +178,36 @@ def test_one_that_brings_the_weights_is_not_spoken_of(kind, first, tmp_path):
 def test_what_load_from_brings_is_not_missed(first, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train_with_init_cfg(tmp_path / 'second', first, None, load_from=first)
+
+
+RESNET = toy_resnet() | dict(out_indices=(3,))
+VIT = dict(type='mmpretrain.VisionTransformer', arch='deit-tiny', img_size=32, patch_size=16)
+MOCO = dict(
+    type='mmpretrain.MoCo',
+    queue_len=16,
+    feat_dim=8,
+    momentum=0.001,
+    neck=dict(type='mmpretrain.MoCoV2Neck', in_channels=64, hid_channels=8, out_channels=8),
+    head=dict(type='mmpretrain.ContrastiveHead', loss=dict(type='mmpretrain.CrossEntropyLoss'), temperature=0.2),
+)
+
+
+@pytest.mark.parametrize('backbone', [RESNET, VIT], ids=['resnet', 'vit'])
+@pytest.mark.parametrize('model', [dict(type='mmpretrain.ImageClassifier'), MOCO], ids=['classifier', 'moco'])
+@pytest.mark.parametrize('prefix', ['', 'backbone.'])
+def test_models_of_others_are_told_alike(model, backbone, prefix, tmp_path):
+    """mmpretrain's MoCo has a copy of the backbone and its init_cfg, which nobody initialises."""
+    state = {prefix + name: value for name, value in MODELS.build(backbone).state_dict().items()}
+    torch.save(state, tmp_path / 'weights.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'))
+    network = MODELS.build(model | dict(backbone=backbone | dict(init_cfg=init_cfg)))
+    runner = SimpleNamespace(model=network, _train_loop=object(), _resume=False, _load_from=None, hooks=[])
+    hook = LoadCheckHook()
+    hook.before_run(runner)
+    network.init_weights()
+    if prefix:
+        with pytest.raises(ValueError, match=r"^model\.backbone\.init_cfg: nothing .*'backbone\.' \("):
+            hook.before_train(runner)
+    else:
+        hook.before_train(runner)
+        assert torch.equal(next(network.backbone.parameters()), next(iter(state.values())))
