@@ -1,5 +1,6 @@
 """The scope of a config."""
 
+import re
 import sys
 
 import pytest
@@ -9,15 +10,17 @@ from mmengine.registry import HOOKS, MODELS, Registry
 from viewplug.config.default_scope import check_default_scope
 
 
-@pytest.mark.parametrize(('scope', 'meant'), [('mmpretrian', 'mmpretrain'), ('viewplugg', 'viewplug')])
+@pytest.mark.parametrize(
+    ('scope', 'meant'), [('mmpretrian', 'mmpretrain'), ('viewplugg', 'viewplug'), ('.mmdet', 'mmdet')]
+)
 def test_a_misspelt_scope_is_named(scope, meant):
     with pytest.raises(
-        ValueError, match=rf"^default_scope='{scope}': no registry has this scope, did you mean {meant}"
+        ValueError, match=rf"^default_scope='{re.escape(scope)}': no registry has this scope, did you mean {meant}"
     ):
         check_default_scope(Config(dict(default_scope=scope)))
 
 
-@pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'viewplug', 'mmengine', 'my_own', None])
+@pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'viewplug', 'mmengine', 'my_own', None, 'a b'])
 def test_known_scopes_and_those_like_none_are_taken(scope):
     check_default_scope(Config(dict(default_scope=scope)))
 

@@ -22,6 +22,9 @@ MEAN = dict(data_src='loss', method_name='mean')
         (dict(data_src='loss', method_name='current', window_size=10), 'nothing reads window_size; it takes'),
         (dict(data_src='loss'), r"\{'data_src': 'loss'\} has no method_name"),
         (dict(MEAN, window_size='epochs'), r"\.window_size='epochs': give a number of values, 'epoch' or 'global'"),
+        (dict(MEAN, window_size=0), r'\.window_size=0: give a number of values'),
+        (dict(MEAN, window_size=-3), r'\.window_size=-3: give a number of values'),
+        (dict(MEAN, window_size=True), r'\.window_size=True: give a number of values'),
         ('loss', "='loss': give a dict"),
     ],
     ids=str,
@@ -48,7 +51,8 @@ def test_what_mmengine_takes_is_taken(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('level', 'said'), [('INFOO', ', did you mean INFO'), ('info', ', did you mean INFO'), (None, '$'), (1.5, '$')]
+    ('level', 'said'),
+    [('INFOO', ', did you mean INFO'), ('info', ', did you mean INFO'), (None, '$'), (1.5, '$'), ({}, '$')],
 )
 def test_a_log_level_that_is_none_is_named(level, said):
     with pytest.raises(ValueError, match=rf'^log_level={level!r}: give a number, or one of DEBUG, .*CRITICAL{said}'):
@@ -60,3 +64,8 @@ def test_a_log_level_that_is_none_is_named(level, said):
 def test_custom_cfg_is_a_list():
     with pytest.raises(ValueError, match=r"^log_processor\.custom_cfg is a list of dicts, got \{'data_src': 'loss'"):
         check_log_settings(Config(dict(log_processor=dict(custom_cfg=MEAN))))
+
+
+def test_so_is_a_window_of_the_log_without_a_value():
+    with pytest.raises(ValueError, match=r'^log_processor\.window_size=0: give a number of values, from 1 on'):
+        check_log_settings(Config(dict(log_processor=dict(window_size=0))))

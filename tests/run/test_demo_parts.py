@@ -48,3 +48,8 @@ def test_configs_whose_hooks_are_none_have_a_demo():
     cfg = Config.fromfile('configs/mocov2_r50.py')
     cfg.custom_hooks = None
     assert [hook.type for hook in to_demo(cfg).custom_hooks] == ['viewplug.KNNHook']
+
+
+def test_a_detectors_config_is_told_to_be_one():
+    with pytest.raises(ValueError, match=r'^--demo is for pre-training configs of viewplug\.Siamese, got model\.type='):
+        to_demo(Config.fromfile('configs/transfer/voc_faster_rcnn_r50_c4_24k.py'))

@@ -110,3 +110,22 @@ def test_a_note_of_a_checkpoint_that_is_gone_names_another(work_dir):
     (work_dir / 'epoch_2.pth').unlink()
     with pytest.raises(UserError, match=r'epoch_2\.pth: no such checkpoint; .*epoch_1\.pth is whole'):
         resume_from(Config(dict(work_dir=str(work_dir))), 'auto')
+
+
+def test_nor_is_a_longer_runs_checkpoint_the_last_of_a_shorter_one(tmp_path):
+    cfg = Config(dict(train_cfg=dict(max_epochs=2)))
+    for noted, last in (
+        (dict(max_epochs=4, max_iters=12), False),
+        (dict(max_epochs=2), True),
+        (None, True),
+        ([], True),
+    ):
+        torch.save(dict(message_hub=dict(runtime_info=noted)), tmp_path / 'epoch_2.pth')
+        assert is_last(str(tmp_path / 'epoch_2.pth'), cfg) is last
+
+
+def test_a_cut_checkpoint_is_not_the_last_iteration_whatever_numbers_look_like(tmp_path):
+    hook = dict(ITERATIONS, filename_tmpl='iter_{:06d}.pth')
+    (tmp_path / 'iter_000012.pth').write_bytes(b'PK cut')
+    cfg = Config(dict(default_hooks=dict(checkpoint=hook), train_cfg=dict(max_epochs=4)))
+    assert not is_last(str(tmp_path / 'iter_000012.pth'), cfg)

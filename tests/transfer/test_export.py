@@ -18,7 +18,7 @@ from toys import hcl_branch
 from viewplug.transfer import InitFromSSL
 from viewplug.transfer.card import sha256_of_file, sha256_of_weights
 from viewplug.transfer.checkpoint import read_checkpoint, weights_of
-from viewplug.transfer.export import export
+from viewplug.transfer.export import WRITERS, export
 
 R18 = dict(type='mmpretrain.ResNet', depth=18, out_indices=(0, 1, 2, 3))
 DATA = dict(dataset=dict(type='viewplug.ImageFolder', data_root='data/images', pipeline=[dict(type='X')]))
@@ -324,3 +324,13 @@ def test_a_file_without_a_backbone_or_a_momentum_encoder_says_so(tmp_path):
 def first_block() -> dict:
     """A ResNet's first block, without a momentum copy."""
     return {'layer1.0.conv1.weight': torch.zeros(2, 2, 3, 3), 'conv1.weight': torch.zeros(2, 3, 7, 7)}
+
+
+def test_a_writer_that_fails_leaves_no_file(resnet, tmp_path, monkeypatch):
+    def fails(state, card, path):
+        raise OSError('no space')
+
+    monkeypatch.setitem(WRITERS, 'mmdet', fails)
+    with pytest.raises(OSError, match='no space'):
+        export(resnet[0], tmp_path / 'out/x.pth', 'mmdet')
+    assert list((tmp_path / 'out').iterdir()) == []

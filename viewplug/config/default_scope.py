@@ -30,6 +30,7 @@ def check_default_scope(cfg: Config) -> None:
 
 def _has_registry(scope: str) -> bool:
     """Whether somebody has a registry of this scope, once its module of registries is imported as mmengine does."""
-    with contextlib.suppress(ImportError):
-        import_module(f'{scope}.registry')
+    if all(part.isidentifier() for part in scope.split('.')):
+        with contextlib.suppress(ImportError):
+            import_module(f'{scope}.registry')
     return any(isinstance(one, Registry) and one._search_child(scope) is not None for one in vars(root).values())

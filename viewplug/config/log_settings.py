@@ -25,12 +25,15 @@ def check_log_settings(cfg: Config) -> None:
             a key that nothing takes, or with statistics or a window that do not exist.
     """
     level = cfg.get('log_level', 'INFO')
-    if not isinstance(level, int) and not isinstance(logging.getLevelName(level), int):
+    known = isinstance(level, int) or (isinstance(level, str) and isinstance(logging.getLevelName(level), int))
+    if not known:
         names = ', '.join(LEVELS)
         raise ValueError(f'log_level={level!r}: give a number, or one of {names}{near(str(level).upper(), LEVELS)}')
     processor = cfg.get('log_processor')
     if not isinstance(processor, Mapping) or class_name(processor.get('type') or 'LogProcessor') != 'LogProcessor':
         return
+    if not _is_count(processor.get('window_size', 10)):
+        raise ValueError(f'log_processor.window_size={processor["window_size"]!r}: give a number of values, from 1 on')
     entries = processor.get('custom_cfg') or []
     if not isinstance(entries, list | tuple):
         raise ValueError(f'log_processor.custom_cfg is a list of dicts, got {entries!r}')
@@ -55,5 +58,9 @@ def _check_entry(place: str, entry: object) -> None:
         if key not in entry:
             raise ValueError(f'{place}: {dict(entry)} has no {key}')
     window = entry.get('window_size')
-    if not (window is None or isinstance(window, int) or window in ('epoch', 'global')):
+    if not (window is None or _is_count(window) or window in ('epoch', 'global')):
         raise ValueError(f"{place}.window_size={window!r}: give a number of values, 'epoch' or 'global'")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

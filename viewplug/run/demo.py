@@ -64,11 +64,12 @@ def to_demo(cfg: Config, epochs: int = EPOCHS) -> Config:
     Raises:
         ValueError: ``cfg`` does not train a ``viewplug.Siamese``, or lacks a part that is to be made smaller.
     """
+    kind = cfg.model.get('type') if isinstance(cfg.get('model'), dict) else None
+    if 'demo' not in cfg and kind not in (None, 'viewplug.Siamese'):
+        raise ValueError(f'--demo is for pre-training configs of viewplug.Siamese, got model.type={kind!r}')
     check_parts(cfg)
     if 'demo' in cfg:
         return to_own_demo(cfg, epochs)
-    if cfg.model.type != 'viewplug.Siamese':
-        raise ValueError(f'--demo is for pre-training configs of viewplug.Siamese, got model.type={cfg.model.type!r}')
     check_siamese(cfg)
     cfg = copy.deepcopy(cfg)  # its own copy() is shallow
     kind = cfg.model.backbone.type

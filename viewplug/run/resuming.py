@@ -64,13 +64,16 @@ def is_last(checkpoint: str, cfg: Config) -> bool:
     default = (cfg.get('default_hooks') or {}).get('checkpoint', {})  # without the key mmengine has its own
     hooks = [hook for hook in (default, *(hook for _, hook in checkpoint_hooks(cfg))) if isinstance(hook, Mapping)]
     name, epochs = os.path.basename(checkpoint), cfg.train_cfg.max_epochs
+    noted = _noted(checkpoint)
+    if noted.get('max_epochs', epochs) != epochs:  # of a run of another length
+        return False
     by_epoch = [hook for hook in hooks if hook.get('by_epoch', True)]
     if name in [(hook.get('filename_tmpl') or 'epoch_{}.pth').format(epochs) for hook in by_epoch]:
         return True
+    if not noted.keys() >= {'max_epochs', 'max_iters'}:
+        return False
     by_iteration = [hook for hook in hooks if not hook.get('by_epoch', True)]
-    noted = _noted(checkpoint) if by_iteration else {}
-    ends = [(hook.get('filename_tmpl') or 'iter_{}.pth').format(noted.get('max_iters')) for hook in by_iteration]
-    return noted.get('max_epochs') == epochs and name in ends
+    return name in [(hook.get('filename_tmpl') or 'iter_{}.pth').format(noted['max_iters']) for hook in by_iteration]
 
 
 def check_whole(path: str, said: str) -> None:
@@ -91,8 +94,8 @@ def check_whole(path: str, said: str) -> None:
 def _noted(checkpoint: str) -> dict:
     """What mmengine's RuntimeInfoHook noted of the run, {} where that cannot be read."""
     try:
-        return read_checkpoint(checkpoint)['message_hub']['runtime_info']
-    except (ValueError, KeyError):
+        return dict(read_checkpoint(checkpoint)['message_hub']['runtime_info'])
+    except (ValueError, KeyError, TypeError, OSError):
         return {}
 
 

@@ -141,7 +141,8 @@ def _data_pickle() -> SimpleNamespace:
 @lru_cache
 def _allowed() -> dict[str, object]:
     """Full name in a pickle -> what stands for it here."""
-    core = getattr(np, '_core', None) or np.core
+    # OpenCV's wheels for numpy 2 import numpy 1.26's `_core`, which is empty.
+    core = np._core if hasattr(getattr(np, '_core', None), 'multiarray') else np.core
     found = {
         'collections.OrderedDict': OrderedDict,
         '_codecs.encode': _encoded,

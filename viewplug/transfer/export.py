@@ -96,7 +96,11 @@ def export(
     partial = out.with_name(f'{out.name}.partial')
     out.parent.mkdir(parents=True, exist_ok=True)
     partial.touch()  # where it cannot be written, torch does not say which file
-    WRITERS[format](state, card, partial)
+    try:
+        WRITERS[format](state, card, partial)
+    except BaseException:
+        partial.unlink()
+        raise
     partial.replace(out)  # whoever looks for the file finds it whole
     beside = dict(card, file=out.name, file_sha256=sha256_of_file(out))
     out.with_name(f'{out.name}.json').write_text(json.dumps(beside, indent=1) + '\n')
