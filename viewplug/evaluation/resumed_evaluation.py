@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from mmengine import Config
 
+from viewplug.config.differences import differing
 from viewplug.evaluation.few_labels import LOADING, PLACES
 from viewplug.evaluation.provenance import without
 from viewplug.run.resuming import latest_checkpoint
@@ -30,7 +28,7 @@ def check_resumed(cfg: Config) -> None:
     if not text:
         return
     then, now = (_counting(one) for one in (Config.fromstring(text, '.py'), cfg))
-    apart = [f'{at}={was!r}, now {is_now!r}' for at, was, is_now in _differences(then, now)]
+    apart = [f'{key}={was}, now {is_now}' for key, (was, is_now) in differing([then, now]).items()]
     if apart:
         raise ValueError(
             f'--resume: {cfg.work_dir} was begun with {"; ".join(apart[:3])}{"; ..." if len(apart) > 3 else ""}: give '
@@ -41,17 +39,3 @@ def check_resumed(cfg: Config) -> None:
 def _counting(cfg: Config) -> dict:
     settings = {key: value for key, value in cfg.to_dict().items() if key in KEYS}
     return without(settings, lambda key: key in (*PLACES, *LOADING, 'checkpoint'))
-
-
-def _differences(then: Any, now: Any, at: str = '') -> Iterator[tuple[str, Any, Any]]:
-    """Dotted path and both values, None for what is not there."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        pairs = [(key, then.get(key), now.get(key)) for key in {**then, **now}]
-    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):  # tuples are lists by now
-        pairs = [(place, *both) for place, both in enumerate(zip(then, now, strict=True))]
-    else:
-        if then != now:
-            yield at, then, now
-        return
-    for key, was, is_now in pairs:
-        yield from _differences(was, is_now, f'{at}.{key}' if at else str(key))

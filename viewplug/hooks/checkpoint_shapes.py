@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 from torch import Tensor, nn
 
@@ -45,13 +44,13 @@ class LoadWitness:
 
     Args:
         model: whole on each process, not in shards.
-        state: what will be loaded.
+        state: what will be loaded, for the sentence of :meth:`check`.
     """
 
-    def __init__(self, model: nn.Module, state: Mapping[str, object] = MappingProxyType({})) -> None:
+    def __init__(self, model: nn.Module, state: Mapping[str, object] | None = None) -> None:
         self._model = model
         self._before = _changes(model)
-        self._there = next(iter(_source(state)), 'nothing')
+        self._there = next(iter(_source(state or {})), 'nothing')
 
     @property
     def untouched(self) -> bool:

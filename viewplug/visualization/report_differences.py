@@ -1,64 +1,21 @@
-"""How the configs of several runs differ."""
+"""How the configs of several runs differ, for the report."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 from mmengine.runner import Runner
 
+from viewplug.config.differences import differing
+
 READ = {*inspect.signature(Runner).parameters, 'views', 'in_memory', 'speed', 'stage1_config', 'auto_scale_lr'}
 READ -= {'work_dir', 'resume', 'experiment_name', 'cfg'}
 """Keys of a config that make a run what it is; others are names that it uses on the way."""
-ABSENT = 'not set'
 
 
 def differences(configs: Sequence[dict]) -> list[tuple[Markup, list[str]]]:
-    """Keys that a Runner (or this project) reads and whose values are not the same everywhere, and the values.
-
-    Components in lists go by their type; one that a config lacks altogether is one row.
-    """
-    flat = [dict(_flat('', {key: config[key] for key in sorted(READ & set(config))})) for config in configs]
-    keys = dict.fromkeys(key for config in flat for key in config)
-    rows: dict[str, list[str]] = {}
-    for key in sorted(keys):
-        values = [config.get(key, ABSENT) for config in flat]
-        if len(set(values)) == 1:
-            continue
-        component = next((part for part in _components(key) if any(_lacks(config, part) for config in flat)), None)
-        if component is None:
-            rows[key] = values
-            continue
-        there = [{key: value for key, value in config.items() if key.startswith(component)} for config in flat]
-        rows[component] = [
-            ', '.join(f'{key[len(component) :].lstrip(".")}={value}' for key, value in found.items()) or ABSENT
-            for found in there
-        ]
+    """Keys that a Runner (or this project) reads and whose values are not the same everywhere, and the values."""
+    rows = differing([{key: value for key, value in config.items() if key in READ} for config in configs])
     return [(Markup(str(escape(key)).replace('.', '.<wbr>').replace('[', '<wbr>[')), row) for key, row in rows.items()]
-
-
-def _components(key: str) -> list[str]:
-    """``a[X].b[Y].c`` -> ``a[X]``, ``a[X].b[Y]``."""
-    return [key[: place + 1] for place, letter in enumerate(key) if letter == ']']
-
-
-def _lacks(config: dict[str, str], component: str) -> bool:
-    return not any(key.startswith(component) for key in config)
-
-
-def _flat(key: str, value) -> Iterable[tuple[str, str]]:
-    if isinstance(value, dict) and value:
-        for name, child in value.items():
-            yield from _flat(f'{key}.{name}' if key else str(name), child)
-    elif isinstance(value, list | tuple) and value and all(isinstance(child, dict) for child in value):
-        seen: dict[str, int] = {}
-        for place, child in enumerate(value):
-            kind = str(child.get('type', place))
-            seen[kind] = seen.get(kind, 0) + 1
-            yield from _flat(f'{key}[{kind}{f" {seen[kind]}" if seen[kind] > 1 else ""}]', child)
-    elif isinstance(value, list | tuple) and value and any(isinstance(child, list | tuple | dict) for child in value):
-        for place, child in enumerate(value):
-            yield from _flat(f'{key}[{place}]', child)
-    else:
-        yield key, ', '.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
